@@ -1,0 +1,87 @@
+//! Addresses as people write them: `host:port`, `[v6]:port`.
+
+use std::net::Ipv6Addr;
+
+/// A host and a port, borrowed from the text they stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostPort<'a> {
+    /// A name or an IP address, without brackets.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+}
+
+impl<'a> HostPort<'a> {
+    /// Takes `host:port` apart; IPv6 addresses stand in brackets, with a zone if need be.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let port = port.parse().ok()?;
+        let host = match host.strip_prefix('[') {
+            Some(bracketed) => bracketed.strip_suffix(']').filter(|host| is_v6(host))?,
+            None => Some(host).filter(|host| is_name(host))?,
+        };
+        Some(Self { host, port })
+    }
+
+    /// Puts a host and a port together; IPv6 addresses get brackets.
+    #[must_use]
+    pub fn join(host: &str, port: u16) -> String {
+        if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+}
+
+/// An IPv6 address, with or without a zone.
+fn is_v6(host: &str) -> bool {
+    let address = host
+        .split_once('%')
+        .map_or(host, |(address, _zone)| address);
+    address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// An IPv4 address or a host name: labels of 1 to 63 bytes, 253 bytes in all; letters may be any.
+fn is_name(host: &str) -> bool {
+    host.len() <= 253
+        && host.split('.').all(|label| (1..=63).contains(&label.len()))
+        && host
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_apart() {
+        for (text, host, port) in [
+            ("127.0.0.1:80", "127.0.0.1", 80),
+            ("[::1]:65535", "::1", 65535),
+            ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
+            ("host.example:8080", "host.example", 8080),
+            ("bücher:1", "bücher", 1),
+            ("a:0", "a", 0),
+        ] {
+            assert_eq!(
+                HostPort::parse(text),
+                Some(HostPort { host, port }),
+                "{text}"
+            );
+            assert_eq!(HostPort::join(host, port), text);
+        }
+        for text in [
+            "", ":", ":80", "a", "a:", "a:65536", "a:+1", "::1:80", "[::1]", "[a]:1", "a b:1",
+            "a..b:1", "a/b:1",
+        ] {
+            assert_eq!(HostPort::parse(text), None, "{text}");
+        }
+    }
+}

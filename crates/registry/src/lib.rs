@@ -1,0 +1,21 @@
+//! In the making.
+
+pub mod address;
+mod error;
+mod model;
+mod options;
+mod registry;
+pub mod validate;
+mod watch;
+
+pub use error::{Error, Result, Source};
+pub use model::{
+    Action, DEFAULT_NAMESPACE, Endpoint, Event, Metadata, Node, NodeRef, Nodes, Service,
+    ServiceSummary, Services, Value,
+};
+pub use options::{
+    Credentials, DeregisterOptions, GetOptions, ListOptions, Namespaces, Options, RegisterOptions,
+    TlsOptions, Wait, WatchOptions,
+};
+pub use registry::{Capabilities, Registry, RegistryExt};
+pub use watch::{Fold, Publisher, Stopper, Update, Watcher};

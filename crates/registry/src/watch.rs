@@ -1,0 +1,158 @@
+//! Watching: a snapshot, then every change.
+
+mod diff;
+mod fold;
+mod publisher;
+mod queue;
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+
+pub use fold::Fold;
+pub use publisher::Publisher;
+pub(crate) use queue::{Change, Item, Queue};
+
+use crate::{Error, Event, Services};
+
+/// What a [`Watcher`] tells.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Update {
+    /// Something changed.
+    Event(Event),
+    /// The registry can't be reached: what was known stays known, and may have become old.
+    Stale(Error),
+    /// The registry can be reached again; what changed meanwhile comes as events.
+    Live,
+}
+
+/// Tells what services there are, and then how they change.
+///
+/// A change comes once, in order for each node. A reader that falls behind gets the difference
+/// between what it has seen and what there is; in between, changes are left out, never invented.
+/// Dropping the watcher stops it.
+///
+/// It is a [`Stream`] of [`Update`]s as well.
+pub struct Watcher {
+    snapshot: Services,
+    queue: Arc<Queue<Update>>,
+    /// The change whose events are being handed out, and which is next.
+    open: Option<(Arc<Change>, usize)>,
+    /// Dropped with the watcher: tells the engine.
+    _subscription: Option<Box<dyn Send + Sync>>,
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        snapshot: Services,
+        queue: Arc<Queue<Update>>,
+        subscription: Option<Box<dyn Send + Sync>>,
+    ) -> Self {
+        Self {
+            snapshot,
+            queue,
+            open: None,
+            _subscription: subscription,
+        }
+    }
+
+    /// The services that there were when the watch began. Taking them frees them: a second call
+    /// gives none.
+    pub fn take_snapshot(&mut self) -> Services {
+        std::mem::take(&mut self.snapshot)
+    }
+
+    /// Waits for the next update; none when the watch was stopped or the registry was closed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Update> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Waits for the next event and passes over [`Update::Stale`] and [`Update::Live`].
+    ///
+    /// # Cancel safety
+    /// Nothing but those is lost when the future is dropped.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        loop {
+            if let Update::Event(event) = self.next().await? {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Something that stops this watch from elsewhere.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.queue))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
+        loop {
+            if let Some((change, next)) = &mut self.open {
+                if let Some(event) = change.events.get(*next)
+                    && !self.queue.is_stopped()
+                {
+                    *next += 1;
+                    return Poll::Ready(Some(Update::Event(event.clone())));
+                }
+                self.open = None;
+            }
+            match ready!(self.queue.poll_pop(cx)) {
+                Some(Item::Change(change)) => self.open = Some((change, 0)),
+                Some(Item::Control(update)) => return Poll::Ready(Some(update)),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for Watcher {
+    type Item = Update;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update>> {
+        self.poll(cx)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stops a [`Watcher`]: its owner hears nothing more, and [`Watcher::next`] gives none.
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<Queue<Update>>);
+
+impl Stopper {
+    /// Stops the watch; again means nothing.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+/// Stale and then live, both unread, are no news; nor the other way round.
+pub(crate) fn push_status(queue: &Queue<Update>, status: Update) {
+    let live = matches!(status, Update::Live);
+    queue.push_or_cancel(status, |other| matches!(other, Update::Live) != live);
+}
+
+#[cfg(test)]
+mod tests;
