@@ -1,14 +1,19 @@
 //! In the making.
 
 pub mod address;
+mod epoch;
 mod error;
+mod memory;
 mod model;
 mod options;
 mod registry;
 pub mod validate;
+pub mod view;
 mod watch;
 
+pub use epoch::next_epoch;
 pub use error::{Error, Result, Source};
+pub use memory::MemoryRegistry;
 pub use model::{
     Action, DEFAULT_NAMESPACE, Endpoint, Event, Metadata, Node, NodeRef, Nodes, Service,
     ServiceSummary, Services, Value,

@@ -39,7 +39,7 @@ struct Tree {
 
 /// A node that is hashed and compared by its id alone.
 #[derive(Clone)]
-struct ById(Arc<Node>);
+pub(crate) struct ById(pub(crate) Arc<Node>);
 
 impl Nodes {
     /// No nodes.

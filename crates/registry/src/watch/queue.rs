@@ -52,9 +52,12 @@ struct State<C> {
     stopped: bool,
 }
 
+/// By namespace and name: the states before and after.
+type Gap = HashMap<(Arc<str>, Arc<str>), (Services, Services)>;
+
 enum Slot<C> {
     Item(Item<C>),
-    Gap(HashMap<(Arc<str>, Arc<str>), (Services, Services)>),
+    Gap(Gap),
 }
 
 impl<C> Queue<C> {
@@ -180,7 +183,7 @@ impl<C> State<C> {
             self.slots
                 .push_back(Slot::Item(Item::Change(Arc::clone(change))));
         } else {
-            let mut gap = HashMap::new();
+            let mut gap = Gap::new();
             widen(&mut gap, change);
             self.slots.push_back(Slot::Gap(gap));
         }
@@ -218,7 +221,7 @@ impl<C> State<C> {
     }
 }
 
-fn widen(gap: &mut HashMap<(Arc<str>, Arc<str>), (Services, Services)>, change: &Change) {
+fn widen(gap: &mut Gap, change: &Change) {
     gap.entry((Arc::clone(&change.namespace), Arc::clone(&change.name)))
         .and_modify(|(_, after)| *after = change.after.clone())
         .or_insert_with(|| (change.before.clone(), change.after.clone()));

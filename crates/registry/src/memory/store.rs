@@ -1,0 +1,481 @@
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use slab::Slab;
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
+
+use super::expiry;
+use crate::{
+    Error, Node, NodeRef, Result, Service, Watcher,
+    view::{Entry, Reader, Topic, View},
+};
+
+/// What all handles of one memory registry share.
+pub(super) struct Store {
+    state: Mutex<State>,
+    next_owner: AtomicU64,
+    /// Tells the expiry task that there is an earlier deadline, or that the store is gone.
+    signal: Arc<Notify>,
+}
+
+/// A handle, as the store knows it.
+pub(super) struct Owner {
+    id: u64,
+    closed: AtomicBool,
+}
+
+struct State {
+    view: View<usize>,
+    leases: Slab<Lease>,
+    /// When leases may have run out. One that was renewed is found here under its old deadline,
+    /// and put back with the new one when that has come.
+    deadlines: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    /// How many leases have a ttl.
+    timed: usize,
+    /// Ends leases, since there was the first with a ttl.
+    expiry: Option<JoinHandle<()>>,
+    /// When it looks next; none if it sleeps until told.
+    wakes: Option<Instant>,
+    /// Numbers leases and changes.
+    last: u64,
+    /// The nodes that each owner lost to another one and has not deregistered since.
+    lost: HashMap<u64, HashSet<NodeRef>>,
+}
+
+/// What one call registered, as far as no later one has taken its place.
+struct Lease {
+    number: u64,
+    owner: u64,
+    /// As given, so that the same one again is known by its address.
+    service: Arc<Service>,
+    namespace: Arc<str>,
+    ttl: Option<Duration>,
+    deadline: Option<Instant>,
+    /// How many nodes it holds.
+    nodes: usize,
+}
+
+/// How many nodes may expire before others get the lock.
+const BATCH: usize = 4096;
+
+impl Store {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                view: View::new(),
+                leases: Slab::new(),
+                deadlines: BinaryHeap::new(),
+                timed: 0,
+                expiry: None,
+                wakes: None,
+                last: 0,
+                lost: HashMap::new(),
+            }),
+            next_owner: AtomicU64::new(0),
+            signal: Arc::default(),
+        })
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        self.lock().view.reader()
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            id: self.next_owner.fetch_add(1, Ordering::Relaxed),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Renews what the very same call registered before; says whether there is such a lease.
+    pub(super) fn renew(
+        &self,
+        owner: &Owner,
+        namespace: &str,
+        service: &Arc<Service>,
+        ttl: Option<Duration>,
+    ) -> bool {
+        let Some(first) = service.nodes.nth(0) else {
+            return false;
+        };
+        let mut state = self.lock();
+        let State { view, leases, .. } = &mut *state;
+        let Some(lease) = view
+            .tag(namespace, &service.name, &first.id)
+            .and_then(|&key| leases.get_mut(key))
+        else {
+            return false;
+        };
+        if !Arc::ptr_eq(&lease.service, service) || !lease.fits(owner.id, service, ttl) {
+            return false;
+        }
+        lease.renew();
+        true
+    }
+
+    pub(super) fn register(
+        self: &Arc<Self>,
+        owner: &Owner,
+        namespace: &str,
+        service: &Arc<Service>,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        state.check_not_lost(owner.id, namespace, service)?;
+        if ttl.is_some() && state.expiry.as_ref().is_none_or(JoinHandle::is_finished) {
+            let runtime = Handle::try_current().map_err(|_| no_runtime())?;
+            state.expiry =
+                Some(runtime.spawn(expiry::run(Arc::downgrade(self), Arc::clone(&self.signal))));
+        }
+        if let Some(deadline) = state.register(owner.id, namespace, service, ttl)
+            && state.wakes.is_none_or(|wakes| deadline < wakes)
+        {
+            state.wakes = Some(deadline);
+            self.signal.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(super) fn deregister(
+        &self,
+        owner: &Owner,
+        namespace: &str,
+        service: &Service,
+        force: bool,
+    ) -> Result<()> {
+        self.lock().deregister(owner.id, namespace, service, force)
+    }
+
+    pub(super) fn watch(&self, owner: &Owner, topic: Topic) -> Result<Watcher> {
+        Handle::try_current().map_err(|_| no_runtime())?;
+        Ok(self.lock().view.watch(topic, owner.id))
+    }
+
+    pub(super) fn close(&self, owner: &Owner) {
+        if owner.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut state = self.lock();
+        state.lost.remove(&owner.id);
+        let State { view, leases, .. } = &*state;
+        let own = view.iter().filter(|(.., entry)| {
+            leases
+                .get(*entry.tag)
+                .is_some_and(|lease| lease.owner == owner.id)
+        });
+        let gone = own
+            .map(|(namespace, name, entry)| {
+                (
+                    Arc::clone(namespace),
+                    Arc::clone(name),
+                    Arc::clone(&entry.node.id),
+                )
+            })
+            .collect();
+        state.remove(gone);
+        state.view.end_watches(owner.id);
+    }
+
+    /// Ends leases that have run out; gives the time to look again.
+    pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
+        self.lock().sweep(now)
+    }
+
+    #[cfg(test)]
+    pub(super) fn deadlines(&self) -> usize {
+        self.lock().deadlines.len()
+    }
+
+    /// Every change is whole before anything can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.signal.notify_one();
+    }
+}
+
+impl Owner {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl Lease {
+    /// Whether it holds just the nodes of `service`, as the owner registered them.
+    fn fits(&self, owner: u64, service: &Service, ttl: Option<Duration>) -> bool {
+        self.owner == owner
+            && self.ttl == ttl
+            && self.nodes == service.nodes.len()
+            && self.nodes == self.service.nodes.len()
+    }
+
+    fn renew(&mut self) {
+        self.deadline = self.ttl.map(|ttl| Instant::now() + ttl);
+    }
+}
+
+impl State {
+    fn check_not_lost(&self, owner: u64, namespace: &str, service: &Service) -> Result<()> {
+        let Some(lost) = self.lost.get(&owner) else {
+            return Ok(());
+        };
+        let mut ids = service.nodes.iter().map(|node| Arc::clone(&node.id));
+        match ids.find(|id| lost.contains(&reference(namespace, service, Arc::clone(id)))) {
+            Some(id) => Err(Error::Replaced {
+                name: Arc::clone(&service.name),
+                id,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the deadline of a new lease.
+    fn register(
+        &mut self,
+        owner: u64,
+        namespace: &str,
+        service: &Arc<Service>,
+        ttl: Option<Duration>,
+    ) -> Option<Instant> {
+        let source = if service.ttl == ttl {
+            Arc::clone(service)
+        } else {
+            Arc::new(Service {
+                ttl,
+                ..Service::clone(service)
+            })
+        };
+        if let Some(key) = self.same(owner, namespace, &source, ttl) {
+            self.leases[key].renew();
+            return None;
+        }
+        self.last += 1;
+        let mut lease = Lease {
+            number: self.last,
+            owner,
+            service: Arc::clone(service),
+            namespace: namespace.into(),
+            ttl,
+            deadline: None,
+            nodes: service.nodes.len(),
+        };
+        lease.renew();
+        let (number, deadline) = (lease.number, lease.deadline);
+        let key = self.leases.insert(lease);
+        if let Some(deadline) = deadline {
+            self.timed += 1;
+            self.deadlines.push(Reverse((deadline, number, key)));
+        }
+        self.put(owner, namespace, &source, number, key);
+        self.forget_stale_deadlines();
+        deadline
+    }
+
+    /// The lease that holds just these nodes, all unchanged.
+    fn same(
+        &self,
+        owner: u64,
+        namespace: &str,
+        source: &Service,
+        ttl: Option<Duration>,
+    ) -> Option<usize> {
+        let first = source.nodes.nth(0)?;
+        let key = *self.view.tag(namespace, &source.name, &first.id)?;
+        let lease = self
+            .leases
+            .get(key)
+            .filter(|lease| lease.fits(owner, source, ttl))?;
+        let unchanged = |node: &Arc<Node>| {
+            self.view
+                .get(namespace, &source.name, &node.id)
+                .is_some_and(|entry| *entry.tag == key && same(&entry, node, source))
+        };
+        (lease.nodes == source.nodes.len() && source.nodes.iter().all(unchanged)).then_some(key)
+    }
+
+    fn put(&mut self, owner: u64, namespace: &str, source: &Arc<Service>, number: u64, key: usize) {
+        let mut replaced = Vec::new();
+        let mut edit = self.view.edit(namespace, &source.name);
+        for node in &source.nodes {
+            let known = edit.get(&node.id);
+            let mut changed = number;
+            if let Some(known) = &known {
+                let holder = self
+                    .leases
+                    .get(*known.tag)
+                    .map_or(owner, |lease| lease.owner);
+                if holder != owner {
+                    let node = reference(namespace, source, Arc::clone(&node.id));
+                    self.lost.entry(holder).or_default().insert(node);
+                } else if same(known, node, source) {
+                    changed = known.changed;
+                }
+                replaced.push(*known.tag);
+            }
+            edit.put(Entry {
+                source: Arc::clone(source),
+                node: Arc::clone(node),
+                changed,
+                tag: key,
+            });
+        }
+        edit.commit();
+        replaced.into_iter().for_each(|key| self.release(key));
+    }
+
+    fn deregister(
+        &mut self,
+        owner: u64,
+        namespace: &str,
+        service: &Service,
+        force: bool,
+    ) -> Result<()> {
+        let name = &service.name;
+        let holder = |tag: &usize| self.leases.get(*tag).map(|lease| lease.owner);
+        let mut gone = Vec::new();
+        if service.nodes.is_empty() {
+            let nodes = self
+                .view
+                .nodes(namespace, name)
+                .filter(|entry| entry.source.version == service.version);
+            let ended = nodes.filter(|entry| force || holder(entry.tag) == Some(owner));
+            gone.extend(ended.map(|entry| Arc::clone(&entry.node.id)));
+        }
+        for node in &service.nodes {
+            let known = self.view.get(namespace, name, &node.id);
+            let Some(known) = known.filter(|known| known.source.version == service.version) else {
+                continue;
+            };
+            if force || holder(known.tag) == Some(owner) {
+                gone.push(Arc::clone(&node.id));
+            } else if !self.has_lost(owner, &reference(namespace, service, Arc::clone(&node.id))) {
+                return Err(Error::NotOwner {
+                    name: Arc::clone(name),
+                    id: Arc::clone(&node.id),
+                });
+            }
+        }
+        if let Some(lost) = self.lost.get_mut(&owner) {
+            let all = service.nodes.is_empty();
+            lost.retain(|node| {
+                let named = all || service.nodes.get(&node.id).is_some();
+                !(named && *node.namespace == *namespace && node.service == *name)
+            });
+        }
+        let namespace: Arc<str> = namespace.into();
+        self.remove(
+            gone.into_iter()
+                .map(|id| (Arc::clone(&namespace), Arc::clone(name), id))
+                .collect(),
+        );
+        Ok(())
+    }
+
+    fn has_lost(&self, owner: u64, node: &NodeRef) -> bool {
+        self.lost
+            .get(&owner)
+            .is_some_and(|lost| lost.contains(node))
+    }
+
+    fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        let mut gone = Vec::new();
+        while let Some(&Reverse((at, number, key))) = self.deadlines.peek() {
+            if at > now || gone.len() >= BATCH {
+                break;
+            }
+            self.deadlines.pop();
+            let Some(lease) = self.leases.get(key).filter(|lease| lease.number == number) else {
+                continue;
+            };
+            match lease.deadline {
+                Some(deadline) if deadline > now => {
+                    self.deadlines.push(Reverse((deadline, number, key)))
+                }
+                _ => gone.extend(self.nodes_of(key, lease)),
+            }
+        }
+        self.remove(gone);
+        self.wakes = self.deadlines.peek().map(|&Reverse((at, ..))| at);
+        self.wakes
+    }
+
+    fn nodes_of(&self, key: usize, lease: &Lease) -> Vec<(Arc<str>, Arc<str>, Arc<str>)> {
+        let service = &lease.service;
+        let held = |node: &&Arc<Node>| {
+            self.view.tag(&lease.namespace, &service.name, &node.id) == Some(&key)
+        };
+        let name = |node: &Arc<Node>| {
+            (
+                Arc::clone(&lease.namespace),
+                Arc::clone(&service.name),
+                Arc::clone(&node.id),
+            )
+        };
+        service.nodes.iter().filter(held).map(name).collect()
+    }
+
+    /// Takes nodes out, each service's in one go.
+    fn remove(&mut self, gone: Vec<(Arc<str>, Arc<str>, Arc<str>)>) {
+        let mut services = HashMap::<_, Vec<_>>::new();
+        for (namespace, name, id) in gone {
+            services.entry((namespace, name)).or_default().push(id);
+        }
+        for ((namespace, name), ids) in services {
+            let mut edit = self.view.edit(&namespace, &name);
+            let released: Vec<_> = ids.iter().filter_map(|id| edit.remove(id)).collect();
+            edit.commit();
+            released.into_iter().for_each(|key| self.release(key));
+        }
+    }
+
+    /// Takes one node from a lease, and the lease away with its last one.
+    fn release(&mut self, key: usize) {
+        let Some(lease) = self.leases.get_mut(key) else {
+            return;
+        };
+        lease.nodes -= 1;
+        if lease.nodes == 0 {
+            self.timed -= usize::from(lease.ttl.is_some());
+            self.leases.remove(key);
+        }
+    }
+
+    /// Keeps registrations that change all the time from piling up deadlines until those come.
+    fn forget_stale_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.timed + 64 {
+            let leases = &self.leases;
+            self.deadlines.retain(|&Reverse((_, number, key))| {
+                leases.get(key).is_some_and(|lease| lease.number == number)
+            });
+        }
+    }
+}
+
+fn no_runtime() -> Error {
+    Error::unavailable(
+        "memory",
+        "there is no tokio runtime; call it from within one",
+    )
+}
+
+fn reference(namespace: &str, service: &Service, id: Arc<str>) -> NodeRef {
+    NodeRef::new(Arc::clone(&service.name), id).with_namespace(namespace)
+}
+
+/// Whether the node was registered before with the same content.
+fn same(known: &Entry<&usize>, node: &Node, source: &Service) -> bool {
+    *known.node == *node
+        && known.source.version == source.version
+        && known.source.same_fields(source)
+}

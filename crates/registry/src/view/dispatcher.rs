@@ -1,0 +1,217 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::task::coop::consume_budget;
+
+use crate::{
+    Update,
+    watch::{Change, Item, Queue, push_status},
+};
+
+/// What a watcher is interested in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Topic {
+    /// One namespace, or all of them.
+    pub namespace: Option<Arc<str>>,
+    /// One service, or all of them.
+    pub service: Option<Arc<str>>,
+}
+
+impl Topic {
+    /// Services of one namespace or of all, of one name or of all.
+    #[must_use]
+    pub fn new(namespace: Option<Arc<str>>, service: Option<Arc<str>>) -> Self {
+        Self { namespace, service }
+    }
+
+    /// One service.
+    #[must_use]
+    pub fn service(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self::new(Some(namespace.into()), Some(name.into()))
+    }
+
+    /// Whether this service belongs to it.
+    #[must_use]
+    pub fn covers(&self, namespace: &str, name: &str) -> bool {
+        self.namespace
+            .as_ref()
+            .is_none_or(|own| **own == *namespace)
+            && self.service.as_ref().is_none_or(|own| **own == *name)
+    }
+}
+
+/// What reaches the dispatcher between the changes.
+pub(super) enum Command {
+    Subscribe(Subscriber, Topic),
+    Unsubscribe(u64, Topic),
+    End(u64),
+    Status(Update),
+}
+
+pub(super) struct Subscriber {
+    id: u64,
+    owner: u64,
+    queue: Arc<Queue<Update>>,
+}
+
+/// Hands changes out to watchers, off the path of whoever makes them.
+pub(super) struct Dispatcher {
+    log: Arc<Queue<Command>>,
+    topics: HashMap<Topic, Vec<Subscriber>>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(log: Arc<Queue<Command>>) -> Self {
+        Self {
+            log,
+            topics: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some(item) = poll_fn(|cx| self.log.poll_pop(cx)).await {
+            match item {
+                Item::Change(change) => self.hand_out(&change),
+                Item::Control(Command::Subscribe(subscriber, topic)) => {
+                    self.topics.entry(topic).or_default().push(subscriber);
+                }
+                Item::Control(Command::Unsubscribe(id, topic)) => self.remove(id, &topic),
+                Item::Control(Command::End(owner)) => {
+                    let of_owner = self
+                        .subscribers()
+                        .filter(|subscriber| subscriber.owner == owner);
+                    of_owner.for_each(|subscriber| subscriber.queue.close());
+                }
+                Item::Control(Command::Status(status)) => {
+                    self.subscribers()
+                        .for_each(|subscriber| push_status(&subscriber.queue, status.clone()));
+                }
+            }
+            consume_budget().await;
+        }
+    }
+
+    fn hand_out(&self, change: &Arc<Change>) {
+        for namespace in [Some(&change.namespace), None] {
+            for service in [Some(&change.name), None] {
+                let topic = Topic::new(namespace.cloned(), service.cloned());
+                for subscriber in self.topics.get(&topic).into_iter().flatten() {
+                    subscriber.queue.push_change(change);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64, topic: &Topic) {
+        let Some(subscribers) = self.topics.get_mut(topic) else {
+            return;
+        };
+        if let Some(at) = subscribers
+            .iter()
+            .position(|subscriber| subscriber.id == id)
+        {
+            subscribers.swap_remove(at);
+        }
+        if subscribers.is_empty() {
+            self.topics.remove(topic);
+        }
+    }
+
+    fn subscribers(&self) -> impl Iterator<Item = &Subscriber> {
+        self.topics.values().flatten()
+    }
+}
+
+impl Drop for Dispatcher {
+    /// The view is gone, or the runtime: either way nobody says anything more.
+    fn drop(&mut self) {
+        self.subscribers()
+            .for_each(|subscriber| subscriber.queue.close());
+    }
+}
+
+/// Who watches what, for those who make changes.
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    next: AtomicU64,
+    counts: Mutex<HashMap<Topic, usize>>,
+}
+
+/// Ends with the watcher.
+pub(super) struct Subscription {
+    id: u64,
+    topic: Topic,
+    interest: Arc<Interest>,
+    log: Arc<Queue<Command>>,
+}
+
+impl Interest {
+    pub(super) fn subscribe(
+        interest: &Arc<Self>,
+        log: &Arc<Queue<Command>>,
+        topic: Topic,
+        owner: u64,
+        queue: &Arc<Queue<Update>>,
+    ) -> Subscription {
+        let id = interest.next.fetch_add(1, Ordering::Relaxed);
+        *interest.counts().entry(topic.clone()).or_default() += 1;
+        let subscriber = Subscriber {
+            id,
+            owner,
+            queue: Arc::clone(queue),
+        };
+        log.push_control(Command::Subscribe(subscriber, topic.clone()));
+        Subscription {
+            id,
+            topic,
+            interest: Arc::clone(interest),
+            log: Arc::clone(log),
+        }
+    }
+
+    pub(super) fn count(&self, topic: &Topic) -> usize {
+        self.counts().get(topic).copied().unwrap_or_default()
+    }
+
+    /// Whether any change is of interest to anybody.
+    pub(super) fn any(&self) -> bool {
+        !self.counts().is_empty()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Topic, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut counts = self.interest.counts();
+        if let Some(count) = counts.get_mut(&self.topic) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.topic);
+            }
+        }
+        drop(counts);
+        self.log.push_control(Command::Unsubscribe(
+            self.id,
+            std::mem::take(&mut self.topic),
+        ));
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
