@@ -6,7 +6,9 @@ mod error;
 mod memory;
 mod model;
 mod options;
+mod registration;
 mod registry;
+mod url;
 pub mod validate;
 pub mod view;
 mod watch;
@@ -22,5 +24,7 @@ pub use options::{
     Credentials, DeregisterOptions, GetOptions, ListOptions, Namespaces, Options, RegisterOptions,
     TlsOptions, Wait, WatchOptions,
 };
+pub use registration::{Observer, Registration, RegistrationOptions, RegistrationState};
 pub use registry::{Capabilities, Registry, RegistryExt};
+pub use url::Url;
 pub use watch::{Fold, Publisher, Stopper, Update, Watcher};
