@@ -1,0 +1,174 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+/// As hostile as a user's command line gets: fields and flags named like ours.
+#[derive(Debug, Parser)]
+#[command(name = "mine", about = "About mine")]
+struct Mine {
+    #[command(flatten)]
+    vine: Flags,
+    /// Its own help
+    #[arg(long)]
+    name: Option<String>,
+    #[arg(long, short)]
+    address: Option<String>,
+    #[arg(long)]
+    version: Option<String>,
+    #[arg(long)]
+    default: Option<String>,
+    #[arg(long)]
+    registry: Option<String>,
+    #[arg(long)]
+    level: Option<String>,
+}
+
+#[test]
+fn flattens_beside_fields_of_the_same_name() {
+    Mine::command().debug_assert();
+    let mine = Mine::parse_from([
+        "mine",
+        "--name=a",
+        "--server.name=b",
+        "--address=c",
+        "--registry.address=d",
+        "--server.address=e",
+        "--version=f",
+        "--server.version=g",
+    ]);
+    assert_eq!(mine.name.as_deref(), Some("a"));
+    assert_eq!(mine.vine.server.name.as_deref(), Some("b"));
+    assert_eq!(mine.address.as_deref(), Some("c"));
+    assert_eq!(mine.vine.registry.address, ["d"]);
+    assert_eq!(mine.vine.server.address.as_deref(), Some("e"));
+    assert_eq!(mine.version.as_deref(), Some("f"));
+    assert_eq!(mine.vine.server.version.as_deref(), Some("g"));
+}
+
+#[test]
+fn help_has_headings_of_its_own() {
+    let help = Mine::command().render_help().to_string();
+    assert!(help.starts_with("About mine\n"), "{help}");
+    let (own, ours) = help.split_once("Registry:").expect("a heading");
+    assert!(
+        own.contains("--name") && own.contains("Its own help"),
+        "{help}"
+    );
+    assert!(
+        !own.contains("--registry.") && !own.contains("--server."),
+        "{help}"
+    );
+    assert!(ours.contains("Server:") && ours.contains("Log:"), "{help}");
+    assert!(!help.contains("--registy"), "{help}");
+}
+
+#[test]
+fn every_flag_is_an_environment_variable() {
+    let command = Mine::command();
+    let ours: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| arg.get_id().as_str().contains('.'))
+        .collect();
+    assert!(ours.len() >= 20);
+    for arg in ours {
+        let id = arg.get_id().as_str();
+        let expected = format!("VINE_{}", id.to_uppercase().replace(['.', '-'], "_"));
+        assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*expected));
+        assert_eq!(arg.get_long(), Some(id));
+    }
+}
+
+fn registry(args: &[&str]) -> Result<std::sync::Arc<dyn crate::Registry>, String> {
+    let mine = Mine::try_parse_from([&["mine"], args].concat()).map_err(|e| one_line(&e))?;
+    let registry = mine.vine.registry.open(&crate::Registries::new());
+    registry.map_err(|error| error.to_string())
+}
+
+#[test]
+fn both_spellings_choose_the_engine() {
+    for flag in ["--registry.default=memory", "--registy.default=memory"] {
+        assert_eq!(
+            registry(&[flag]).map(|r| r.name().to_owned()),
+            Ok("memory".into())
+        );
+    }
+}
+
+#[test]
+fn flags_become_options() {
+    let registry = registry(&[
+        "--registry.default=memory",
+        "--registry.namespace=test",
+        "--registry.timeout=500ms",
+        "--registry.secure",
+    ])
+    .expect("a registry");
+    let options = registry.options();
+    assert_eq!(&*options.namespace, "test");
+    assert_eq!(options.timeout, std::time::Duration::from_millis(500));
+    assert!(options.secure);
+}
+
+#[test]
+fn booleans_take_the_usual_words_and_none() {
+    for (flag, expected) in [
+        ("--registry.secure", true),
+        ("--registry.secure=1", true),
+        ("--registry.secure=yes", true),
+        ("--registry.secure=true", true),
+        ("--registry.secure=0", false),
+        ("--registry.secure=no", false),
+        ("--registry.secure=false", false),
+    ] {
+        let mine = Mine::try_parse_from(["mine", flag]).expect("a bool");
+        assert_eq!(mine.vine.registry.secure, Some(expected), "{flag}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_with_the_remedy() {
+    for (args, field, remedy) in [
+        (
+            &["--registry.default=nosuch"][..],
+            "registry.default",
+            "memory",
+        ),
+        (&["--registry.timeout=5"], "--registry.timeout", "30s"),
+        (&["--registry.secure=maybe"], "--registry.secure", "boolean"),
+        (&["--registry.option=x"], "--registry.option", "key=value"),
+        (
+            &["--registry.adress=x"],
+            "--registry.adress",
+            "--registry.address",
+        ),
+        (&["--log.level=loud"], "--log.level", "info"),
+        (&["--registry.tls-ca=/no/such"], "registry.tls-ca", "PEM"),
+        (
+            &["--registry.tls-cert=/no/such"],
+            "registry.tls-cert",
+            "registry.tls-key",
+        ),
+        (
+            &["--registry.tls-ca=x", "--registry.secure=no"],
+            "registry.secure",
+            "leave out",
+        ),
+    ] {
+        let message = registry(args).expect_err("an error");
+        assert!(!message.contains('\n'), "{message}");
+        assert!(
+            message.contains(field) && message.contains(remedy),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let mine = Mine::parse_from([
+        "mine",
+        "--registry.address=etcd://root:hunter2@host/",
+        "--registry.option=token=hunter2",
+    ]);
+    assert!(!format!("{mine:?}").contains("hunter2"));
+}
