@@ -1,0 +1,135 @@
+//! What the engine tells, and what it is asked.
+
+use std::{sync::Arc, time::Duration};
+
+use vine_registry::{Node, Service};
+
+/// What to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The nodes of one service.
+    Service {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// Every node of every service.
+    All,
+}
+
+/// Names a registration of one node within an engine. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeKey(pub(crate) u64);
+
+/// Names a look-up within an engine. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LookupId(pub(crate) u64);
+
+/// What [`Engine::register`](super::Engine::register) did with one node.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The node's registration; the same as before if the id was registered already.
+    pub key: NodeKey,
+    /// The node.
+    pub node: Arc<Node>,
+    /// Unix ms of the registration: of two holders of one id, the greater wins.
+    pub epoch: u64,
+    /// Unix ms of the last change. Never the same twice in an engine.
+    pub changed: u64,
+    /// Whether anything is other than before.
+    pub is_change: bool,
+}
+
+/// A node that somebody else registered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remote {
+    /// The service in the node's version, its namespace resolved, with this one node.
+    pub service: Arc<Service>,
+    /// The node.
+    pub node: Arc<Node>,
+    /// Unix ms of its registration by its owner's clock; 0 if the owner says none.
+    pub epoch: u64,
+    /// Unix ms of its last change by its owner's clock; 0 if the owner says none.
+    pub changed: u64,
+}
+
+/// What the engine tells its driver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EngineEvent {
+    /// A node that was not known.
+    Found(Remote),
+    /// A known node that is other than before, perhaps in another version.
+    Changed(Remote),
+    /// A known node is gone, or nobody asks for it any more.
+    Gone(Remote),
+    /// Somebody else holds the id of this registration, which has ended without a goodbye.
+    Replaced(NodeKey),
+    /// The ttl of this registration ran out; it has ended with a goodbye.
+    Expired(NodeKey),
+    /// A look-up ended.
+    LookupDone {
+        /// Which.
+        id: LookupId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The last usable interface is gone: nothing expires until [`Live`](Self::Live).
+    Stale,
+    /// There is a usable interface again; what has vanished meanwhile goes after ten seconds.
+    Live,
+}
+
+/// How a look-up ended. What it found was told before by [`EngineEvent::Found`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// One node is known: [`Wait::First`](vine_registry::Wait::First).
+    First,
+    /// Nothing new is to be expected: [`Wait::Settled`](vine_registry::Wait::Settled).
+    Settled,
+    /// The time is over, with at least one node: [`Wait::For`](vine_registry::Wait::For).
+    Elapsed,
+    /// Nobody answered in time.
+    NotFound,
+    /// There is no interface to ask on.
+    Offline,
+}
+
+/// What has happened in the engine since it was made; for logs, tests and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Packets that could not be understood.
+    pub malformed: u64,
+    /// Packets that the rules of RFC 6762 sections 6, 11 and 18 say to ignore.
+    pub ignored: u64,
+    /// TXT records of nodes that could not be understood.
+    pub unreadable: u64,
+    /// Records that found no room.
+    pub refused: u64,
+    /// Answers that were not sent because the asker had got too much.
+    pub throttled: u64,
+    /// Packets to be sent.
+    pub sent: u64,
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The mDNS port: 5353, except in tests. Who asks from another one gets a legacy answer.
+    pub port: u16,
+    /// How many remote nodes are remembered at most.
+    pub max_nodes: usize,
+    /// The lifetime of the records of a registration without a ttl: 120 s (RFC 6762 section 10).
+    pub default_ttl: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 5353,
+            max_nodes: 65_536,
+            default_ttl: Duration::from_secs(120),
+        }
+    }
+}
