@@ -1,0 +1,25 @@
+//! A file for each command.
+
+mod completions;
+mod deregister;
+mod get;
+mod list;
+mod register;
+mod watch;
+
+pub(crate) use completions::completions;
+pub(crate) use deregister::deregister;
+pub(crate) use get::get;
+pub(crate) use list::list;
+pub(crate) use register::register;
+pub(crate) use watch::watch;
+
+use vine::Namespaces;
+
+fn namespaces(all: bool) -> Namespaces {
+    if all {
+        Namespaces::All
+    } else {
+        Namespaces::Own
+    }
+}

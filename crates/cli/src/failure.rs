@@ -1,0 +1,145 @@
+//! How the program ends when it does not end well.
+
+use std::{
+    error::Error as _,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::error::ErrorKind;
+
+use crate::output::escaped;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Not found or failed; with what to do next.
+    Failed(String),
+    /// Not to be done as it was asked.
+    Usage(String),
+    /// Nobody reads what is printed any more, which is no fault.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// Says on standard error what went wrong, in one line, and how the program is to end.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (message, code) = match self {
+            Self::Failed(message) => (message, 1),
+            Self::Usage(message) => (message, 2),
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+        };
+        complain(&format!("error: {}", escaped(message)));
+        ExitCode::from(code)
+    }
+}
+
+impl From<vine::Error> for Failure {
+    fn from(error: vine::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        match error {
+            vine::Error::InvalidOption { .. } | vine::Error::InvalidService { .. } => {
+                Self::Usage(message)
+            }
+            vine::Error::NotFound { .. } => Self::Failed(format!(
+                "{message}; 'vine list --all-namespaces' shows what there is"
+            )),
+            _ => Self::Failed(message),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Failed(format!("can't print: {error}")),
+        }
+    }
+}
+
+/// Ends a command line that was not understood, or that asked for help.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => Failure::from(error).report(),
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            complain(error.render().to_string().trim_end());
+            ExitCode::from(2)
+        }
+        _ => {
+            complain(&one_line(&error.render().to_string()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What clap says in a paragraph, as one line.
+fn one_line(rendered: &str) -> String {
+    let mut usage = "vine";
+    let mut message = Vec::new();
+    for line in rendered.lines().map(str::trim) {
+        if let Some(line) = line.strip_prefix("Usage: ") {
+            usage = line;
+        } else if !line.is_empty() && !line.starts_with("For more information") {
+            message.push(line);
+        }
+    }
+    // The command's own words: what follows them is options and values.
+    let command: Vec<_> = usage
+        .split_whitespace()
+        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    let message = message.join(" ").replace(" tip: ", "; ");
+    escaped(&format!("{message}; see '{} --help'", command.join(" "))).into_owned()
+}
+
+fn complain(message: &str) {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+
+    fn complaint(line: &str) -> String {
+        let error = args::command().try_get_matches_from(line.split_whitespace());
+        one_line(&error.unwrap_err().render().to_string())
+    }
+
+    #[test]
+    fn wrong_usage_takes_one_line() {
+        let lines = [
+            "vine lst",
+            "vine list --al-namespaces",
+            "vine get",
+            "vine get a --wait soon",
+            "vine register a --id 1",
+            "vine list -o yaml",
+        ];
+        insta::assert_snapshot!(lines.map(complaint).join("\n"));
+    }
+
+    #[test]
+    fn causes_are_told() {
+        let error = vine::Error::Engine {
+            registry: "etcd".into(),
+            retryable: false,
+            source: std::sync::Arc::new(io::Error::other("disk full")),
+        };
+        let Failure::Failed(message) = Failure::from(error) else {
+            panic!("not a failure");
+        };
+        assert_eq!(message, "the etcd registry failed: disk full");
+    }
+}
