@@ -9,8 +9,9 @@ use async_trait::async_trait;
 
 use self::store::{Owner, Store};
 use crate::{
-    Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, Options, RegisterOptions,
-    Registry, Result, Service, ServiceSummary, Services, WatchOptions, Watcher, validate,
+    Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, NodeRef, Options,
+    RegisterOptions, Registry, Result, Service, ServiceSummary, Services, WatchOptions, Watcher,
+    validate,
     view::{Reader, Topic},
 };
 
@@ -162,7 +163,9 @@ impl Registry for MemoryRegistry {
         let namespace = handle.namespace(options.namespace.as_deref().unwrap_or_default());
         let services = handle.reader.get(namespace, name);
         if services.is_empty() {
-            validate::name("name", name, self.capabilities().max_name_len)?;
+            let limit = self.capabilities().max_name_len;
+            validate::name("namespace", namespace, limit)?;
+            validate::name("name", name, limit)?;
             return Err(Error::not_found(namespace, name));
         }
         Ok(services)
@@ -188,6 +191,10 @@ impl Registry for MemoryRegistry {
         handle
             .store
             .watch(&handle.owner, Topic::new(namespace, options.service))
+    }
+
+    async fn report_unreachable(&self, _node: &NodeRef) -> Result<()> {
+        self.0.check_open()
     }
 
     async fn close(&self) -> Result<()> {
