@@ -1,0 +1,10 @@
+//! The program as users run it: processes, their output and how they end.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod help;
+#[cfg(unix)]
+mod mdns;
+mod memory;
+mod process;
+mod usage;

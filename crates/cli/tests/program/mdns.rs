@@ -1,0 +1,202 @@
+//! Processes that find each other by mDNS, on loopback and on a port of their own.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, UdpSocket},
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::process::{Ended, Running, run, vine};
+
+const LOOPBACK: &str = if cfg!(target_os = "macos") {
+    "lo0"
+} else {
+    "lo"
+};
+
+/// A network for one test.
+struct Network {
+    port: u16,
+}
+
+impl Network {
+    fn new() -> Self {
+        let free = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        Self {
+            port: free.local_addr().unwrap().port(),
+        }
+    }
+
+    fn vine(&self, words: &str) -> Command {
+        let mut command = vine(words);
+        command
+            .env("VINE_REGISTRY_MDNS_INTERFACE", LOOPBACK)
+            .env("VINE_REGISTRY_MDNS_PORT", self.port.to_string());
+        command
+    }
+
+    fn run(&self, words: &str) -> Ended {
+        run(&mut self.vine(words))
+    }
+
+    fn json(&self, words: &str) -> Value {
+        let ended = self.run(&format!("{words} -o json"));
+        assert_eq!(ended.code, Some(0), "{words}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+
+    fn start(&self, words: &str) -> Running {
+        Running::start(&mut self.vine(words))
+    }
+
+    /// Registers a node, and returns when that is so.
+    fn register(&self, words: &str) -> Running {
+        let running = self.start(&format!("register {words}"));
+        let line = running.line();
+        assert!(line.starts_with("registered "), "{line}");
+        running
+    }
+}
+
+const DB: &str = "go.vine.db --version v1 --id db-1 --address 127.0.0.1:5432 --metadata os=linux";
+
+fn node() -> Value {
+    json!({"id": "db-1", "address": "127.0.0.1:5432", "port": 5432, "metadata": {"os": "linux"}})
+}
+
+fn value(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn another_process_finds_what_is_registered() {
+    let network = Network::new();
+    let _db = network.register(DB);
+    let _other = network.register("go.vine.db --version v2 --id db-2 --address [::1]:5432");
+    let _elsewhere =
+        network.register("hidden --version v1 --id 1 --address h:1 --registry.namespace=test");
+    let summary =
+        json!({"namespace": "vine", "name": "go.vine.db", "versions": ["v1", "v2"], "nodes": 2});
+    assert_eq!(network.json("list"), json!([summary]));
+    let hidden = json!({"namespace": "test", "name": "hidden", "versions": ["v1"], "nodes": 1});
+    assert_eq!(network.json("list -A"), json!([hidden, summary]));
+    assert_eq!(
+        network.run("list").stdout,
+        "NAMESPACE  NAME        VERSIONS  NODES\n\
+         vine       go.vine.db  v1, v2        2\n"
+    );
+    let versions = network.json("get go.vine.db");
+    assert_eq!(versions[0]["nodes"], json!([node()]));
+    assert_eq!(versions[1]["version"], "v2");
+    assert_eq!(
+        network.json("get go.vine.db --version v1"),
+        json!([versions[0]])
+    );
+    let table = network.run("get go.vine.db --version v1").stdout;
+    assert!(
+        table.starts_with("go.vine.db v1\n  namespace  vine\n"),
+        "{table}"
+    );
+    assert!(
+        table.ends_with("  db-1  127.0.0.1:5432  os=linux\n"),
+        "{table}"
+    );
+    let missing = network.run("get go.vine.db --version v3");
+    assert_eq!(missing.code, Some(1));
+    assert!(
+        missing.stderr.contains("there is v1, v2"),
+        "{}",
+        missing.stderr
+    );
+    assert_eq!(
+        network
+            .json("get go.vine.db --wait first")
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_watch_sees_a_node_come_and_go() {
+    let network = Network::new();
+    let watch = network.start("watch go.vine.db -o json");
+    assert_eq!(watch.line(), "{\"snapshot\":[]}\n");
+    let db = network.register(DB);
+    let create = value(&watch.line());
+    assert_eq!(create["action"], "create");
+    assert_eq!(create["service"]["namespace"], "vine");
+    assert_eq!(create["service"]["nodes"], json!([node()]));
+    assert!(create["timestamp"].as_i64().unwrap() > 1_700_000_000);
+    db.signal(Signal::SIGTERM);
+    let delete = value(&watch.line_within(Duration::from_secs(1)));
+    assert_eq!(delete["action"], "delete");
+    assert_eq!(delete["service"]["nodes"], json!([node()]));
+    assert!(db.line().starts_with("deregistered "));
+    assert_eq!(db.end().code, Some(0));
+    assert_eq!(network.run("get go.vine.db").code, Some(1));
+}
+
+#[test]
+fn a_watch_begins_with_what_is_there() {
+    let network = Network::new();
+    let _db = network.register(DB);
+    let watch = network.start("watch");
+    let line = watch.line();
+    assert!(
+        line.ends_with("found   go.vine.db  v1  db-1 at 127.0.0.1:5432\n"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_idle_watch_ends_with_its_reader() {
+    let network = Network::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let watch = Running::start_into(&mut network.vine("watch -o json"), writer);
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader);
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "{\"snapshot\":[]}\n");
+    drop(reader);
+    assert_eq!(watch.end().code, Some(0));
+}
+
+#[test]
+fn nobody_ends_the_registration_of_somebody_else() {
+    let network = Network::new();
+    let _db = network.register(DB);
+    let deregister = "deregister go.vine.db --version v1 --id db-1";
+    for (words, remedy) in [("", "end the program that did"), ("--force", "can't")] {
+        let ended = network.run(&format!("{deregister} {words}"));
+        assert_eq!(ended.code, Some(1), "{words}");
+        assert!(ended.stderr.contains(remedy), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+    assert_eq!(network.json("list").as_array().unwrap().len(), 1);
+    let unknown = network.run("deregister go.vine.db --version v1 --id db-2");
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("has no node \"db-2\""),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
+fn the_later_holder_of_an_id_wins_and_the_first_one_ends() {
+    let network = Network::new();
+    let first = network.register(DB);
+    let _second = network.register(&DB.replace(":5432", ":5433"));
+    let first = first.end();
+    assert_eq!(first.code, Some(1));
+    let told = first.stderr;
+    assert!(told.contains("registered again by somebody else"), "{told}");
+    let services = network.json("get go.vine.db");
+    assert_eq!(services[0]["nodes"][0]["address"], "127.0.0.1:5433");
+}
