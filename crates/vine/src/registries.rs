@@ -1,12 +1,12 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use vine_registry::{Error, MemoryRegistry, Options, Registry, Result};
+use vine_registry::{Error, MemoryRegistry, Options, Registry, Result, Url};
 
 type Factory = Arc<dyn Fn(Options) -> Result<Arc<dyn Registry>> + Send + Sync>;
 
 /// The engines that can be chosen by name: `--registry.default=memory`.
 ///
-/// The name is the scheme of the engine's URLs, too. An engine of one's own joins by
+/// The name is the scheme of the engine's URLs, too: `--registry.address=memory:`. An engine of one's own joins by
 /// [`insert`](Self::insert); its settings come as [`Options::parameters`].
 ///
 /// ```
@@ -95,6 +95,23 @@ impl Registries {
         })?;
         factory(options)
     }
+
+    /// Makes a registry from a URL such as `mdns://?port=5454` or `memory:`: the scheme is the
+    /// engine's name, and what the URL does not say is taken from `options`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::InvalidOption`] when the URL is not well formed.
+    pub fn open_url(&self, url: &str, options: Options) -> Result<Arc<dyn Registry>> {
+        let url = parse_url(url)?;
+        self.open(&url.scheme, options.with_url(&url))
+    }
+}
+
+pub(crate) fn parse_url(url: &str) -> Result<Url> {
+    url.parse().map_err(|error| match error {
+        Error::InvalidOption { reason, .. } => Error::invalid_option("registry.address", reason),
+        other => other,
+    })
 }
 
 fn memory(options: Options) -> Result<MemoryRegistry> {

@@ -6,7 +6,7 @@ use super::value::env;
 const HEADING: &str = "Registry mdns";
 
 /// How the mDNS registry uses the network.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 #[group(skip)]
 #[non_exhaustive]
 pub struct MdnsFlags {

@@ -1,15 +1,15 @@
 use std::{fmt, fs, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::builder::BoolishValueParser;
-use vine_registry::{Error, Options, Registry, Result, TlsOptions};
+use vine_registry::{Error, Options, Registry, Result, TlsOptions, Url};
 
 use super::value::{Pairs, duration, env};
-use crate::Registries;
+use crate::{Registries, registries::parse_url};
 
 const REGISTRY: &str = "Registry";
 
 /// Which registry to use, and how to reach it.
-#[derive(Clone, Default, clap::Args)]
+#[derive(Clone, Default, PartialEq, Eq, clap::Args)]
 #[group(skip)]
 #[non_exhaustive]
 pub struct RegistryFlags {
@@ -94,34 +94,81 @@ impl RegistryFlags {
     /// # Errors
     /// [`Error::InvalidOption`], with the flag and what would be right.
     pub fn open(&self, registries: &Registries) -> Result<Arc<dyn Registry>> {
-        let name = self
-            .default
-            .as_deref()
-            .unwrap_or_else(|| registries.default_name());
-        registries.open(name, self.options(name)?)
+        let url = self.url()?;
+        let engine = self.engine(url.as_ref(), registries)?;
+        registries.open(engine, self.options(engine, url.as_ref())?)
     }
 
-    fn options(&self, engine: &str) -> Result<Options> {
-        let mut options = Options::new();
-        options.addrs = self
-            .address
-            .iter()
-            .flat_map(|addresses| addresses.split(','))
-            .map(|address| address.trim().to_owned())
-            .filter(|address| !address.is_empty())
-            .collect();
+    /// Whether any of them was given.
+    pub(crate) fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = &str> {
+        let addresses = self.address.iter().map(|address| address.trim());
+        addresses.filter(|address| !address.is_empty())
+    }
+
+    fn url(&self) -> Result<Option<Url>> {
+        let Some(url) = self.addresses().find(|address| Url::is_url(address)) else {
+            return Ok(None);
+        };
+        if self.addresses().count() > 1 {
+            return Err(Error::invalid_option(
+                "registry.address",
+                "has a URL among others; give one URL alone, with all its hosts in it",
+            ));
+        }
+        parse_url(url).map(Some)
+    }
+
+    fn engine<'a>(&'a self, url: Option<&'a Url>, registries: &'a Registries) -> Result<&'a str> {
+        match (&self.default, url) {
+            (Some(engine), Some(url)) if *engine != url.scheme => Err(Error::invalid_option(
+                "registry.default",
+                format!(
+                    "is {engine}, but --registry.address is a URL of {}; leave out one of them",
+                    url.scheme
+                ),
+            )),
+            (Some(engine), _) => Ok(engine),
+            (None, Some(url)) => Ok(&url.scheme),
+            (None, None) => Ok(registries.default_name()),
+        }
+    }
+
+    fn options(&self, engine: &str, url: Option<&Url>) -> Result<Options> {
+        let mut options = match url {
+            Some(url) => Options::new().with_url(url),
+            None => Options::new().with_addrs(
+                self.addresses()
+                    .flat_map(|addresses| addresses.split(','))
+                    .map(str::trim)
+                    .filter(|address| !address.is_empty()),
+            ),
+        };
         if let Some(timeout) = self.timeout {
             options.timeout = timeout;
         }
         if let Some(namespace) = &self.namespace {
+            if let Some(other) = url.and_then(|url| url.namespace.as_ref())
+                && namespace != other
+            {
+                return Err(Error::invalid_option(
+                    "registry.namespace",
+                    format!(
+                        "is {namespace:?}, but {other:?} in --registry.address; leave out one of them"
+                    ),
+                ));
+            }
             options.namespace = namespace.as_str().into();
-        }
-        for (key, value) in self.option.iter().flat_map(Pairs::iter) {
-            options = options.with_parameter(key, value);
         }
         #[cfg(feature = "mdns")]
         if engine == "mdns" {
             self.mdns.apply(&mut options);
+        }
+        for (key, value) in self.option.iter().flat_map(Pairs::iter) {
+            options = options.with_parameter(key, value);
         }
         self.secure(options)
     }

@@ -110,6 +110,13 @@ fn flags_become_options() {
 }
 
 #[test]
+fn a_url_says_it_all() {
+    let registry = registry(&["--registry.address=memory:///test"]).expect("a registry");
+    assert_eq!(registry.name(), "memory");
+    assert_eq!(&*registry.options().namespace, "test");
+}
+
+#[test]
 fn booleans_take_the_usual_words_and_none() {
     for (flag, expected) in [
         ("--registry.secure", true),
@@ -132,6 +139,27 @@ fn what_is_wrong_is_said_in_one_line_with_the_remedy() {
             &["--registry.default=nosuch"][..],
             "registry.default",
             "memory",
+        ),
+        (
+            &["--registry.default=mdns", "--registry.address=memory:"],
+            "registry.default",
+            "leave out",
+        ),
+        (
+            &["--registry.namespace=a", "--registry.address=memory:///b"],
+            "registry.namespace",
+            "leave out",
+        ),
+        (
+            &["--registry.address=memory:", "--registry.address=host:1"],
+            "registry.address",
+            "one URL alone",
+        ),
+        (&["--registry.address=nosuch://h"], "nosuch", "memory"),
+        (
+            &["--registry.address=memory:///a/b"],
+            "registry.address",
+            "segment",
         ),
         (&["--registry.timeout=5"], "--registry.timeout", "30s"),
         (&["--registry.secure=maybe"], "--registry.secure", "boolean"),
