@@ -75,6 +75,7 @@ mod model;
 mod options;
 mod registration;
 mod registry;
+mod trie;
 mod url;
 pub mod validate;
 pub mod view;

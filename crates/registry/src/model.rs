@@ -12,7 +12,6 @@ pub use endpoint::{Endpoint, Value};
 pub use event::{Action, Event};
 pub use metadata::Metadata;
 pub use node::{Node, NodeRef};
-pub(crate) use nodes::ById;
 pub use nodes::Nodes;
 pub use service::{DEFAULT_NAMESPACE, Service, ServiceSummary};
 pub(crate) use services::List;

@@ -31,11 +31,15 @@ mod edit;
 mod reader;
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeSet, HashMap},
     fmt,
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
+use slab::Slab;
+use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
 pub use self::{dispatcher::Topic, edit::Edit, reader::Reader};
@@ -43,7 +47,7 @@ use self::{
     dispatcher::{Command, Dispatcher, Interest},
     reader::{Key, Pair, Slot},
 };
-use crate::{Error, Node, Nodes, Service, Update, Watcher, model::ById, watch::Queue};
+use crate::{Error, Node, Nodes, Service, Update, Watcher, watch::Queue};
 
 /// One node as it was registered.
 #[derive(Clone, Debug)]
@@ -62,7 +66,8 @@ pub struct Entry<T> {
 
 /// The services that an engine knows; see the [module](self).
 pub struct View<T> {
-    names: HashMap<Key, Name<T>, foldhash::fast::RandomState>,
+    index: HashMap<Key, usize, foldhash::fast::RandomState>,
+    names: Slab<Name<T>>,
     reader: Reader,
     log: Arc<Queue<Command>>,
     dispatcher: Option<JoinHandle<()>>,
@@ -73,9 +78,12 @@ pub struct View<T> {
 /// One service in all its versions.
 struct Name<T> {
     nodes: HashMap<ById, Held<T>, foldhash::fast::RandomState>,
-    versions: HashMap<Arc<str>, Version>,
+    versions: SmallVec<[Version; 1]>,
     slot: Arc<Slot>,
 }
+
+/// A node, hashed and compared by its id alone.
+struct ById(Arc<Node>);
 
 struct Held<T> {
     source: Arc<Service>,
@@ -83,8 +91,8 @@ struct Held<T> {
     tag: T,
 }
 
-#[derive(Default)]
 struct Version {
+    version: Arc<str>,
     nodes: Nodes,
     /// Who changed when: what belongs to the service is taken from the last.
     order: BTreeSet<(u64, Arc<str>)>,
@@ -95,8 +103,9 @@ impl<T> View<T> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            names: HashMap::default(),
-            reader: Reader::default(),
+            index: HashMap::default(),
+            names: Slab::new(),
+            reader: Reader::new(),
             log: Queue::new(),
             dispatcher: None,
             interest: Arc::default(),
@@ -119,38 +128,30 @@ impl<T> View<T> {
     /// A node of a service.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str, id: &str) -> Option<Entry<&T>> {
-        let (node, held) = self
-            .names
-            .get(&(namespace, name) as &dyn Pair)?
-            .nodes
-            .get_key_value(id)?;
-        Some(held.entry(node))
+        self.name(namespace, name)?.get(id)
     }
 
     /// What the engine remembers of a node.
     #[must_use]
     pub fn tag(&self, namespace: &str, name: &str, id: &str) -> Option<&T> {
-        let name = self.names.get(&(namespace, name) as &dyn Pair)?;
-        Some(&name.nodes.get(id)?.tag)
+        Some(&self.name(namespace, name)?.nodes.get(id)?.tag)
     }
 
     /// The nodes of a service, in all its versions.
     pub fn nodes(&self, namespace: &str, name: &str) -> impl Iterator<Item = Entry<&T>> {
-        let nodes = self
-            .names
-            .get(&(namespace, name) as &dyn Pair)
-            .map(|name| &name.nodes);
-        nodes
+        self.name(namespace, name)
             .into_iter()
-            .flatten()
-            .map(|(node, held)| held.entry(node))
+            .flat_map(Name::entries)
     }
 
     /// All nodes of all services, with namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, Entry<&T>)> {
-        self.names.iter().flat_map(|(key, name)| {
-            let entries = name.nodes.iter().map(|(node, held)| held.entry(node));
-            entries.map(|entry| (&key.namespace, &key.name, entry))
+        self.names.iter().flat_map(|(_, name)| {
+            let Key {
+                namespace,
+                name: own,
+            } = &name.slot.key;
+            name.entries().map(move |entry| (namespace, own, entry))
         })
     }
 
@@ -202,12 +203,28 @@ impl<T> View<T> {
         self.stale.as_ref()
     }
 
+    fn name(&self, namespace: &str, name: &str) -> Option<&Name<T>> {
+        let at = *self.index.get(&(namespace, name) as &dyn Pair)?;
+        self.names.get(at)
+    }
+
     /// Sees to it that changes are handed out: again, if the runtime that did it is gone.
     fn dispatch(&mut self) {
         if self.dispatcher.as_ref().is_none_or(JoinHandle::is_finished) {
             let dispatcher = Dispatcher::new(Arc::clone(&self.log));
             self.dispatcher = Some(tokio::spawn(dispatcher.run()));
         }
+    }
+}
+
+impl<T> Name<T> {
+    fn get(&self, id: &str) -> Option<Entry<&T>> {
+        let (node, held) = self.nodes.get_key_value(id)?;
+        Some(held.entry(node))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<&T>> {
+        self.nodes.iter().map(|(node, held)| held.entry(node))
     }
 }
 
@@ -221,6 +238,26 @@ impl<T> Held<T> {
         }
     }
 }
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 impl<T> Default for View<T> {
     fn default() -> Self {

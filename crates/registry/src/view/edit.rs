@@ -1,21 +1,27 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
 use super::{
-    Entry, Held, Name, Version, View,
+    ById, Entry, Held, Name, Version, View,
     reader::{Key, Pair},
 };
-use crate::{Action, Event, Node, Nodes, Service, Services, model::ById, watch::Change};
+use crate::{Action, Event, Node, Nodes, Service, Services, watch::Change};
 
 /// Changes to the nodes of one service, which show all at once.
 ///
 /// Dropping it commits, too.
 pub struct Edit<'a, T> {
     view: &'a mut View<T>,
-    key: Key,
-    /// The nodes touched, as they were before: version and node, if there was one.
-    touched: HashMap<Arc<str>, Option<Placed>, foldhash::fast::RandomState>,
+    /// Where the view has this service.
+    at: usize,
+    /// The nodes touched, as they were before: version and node, if there was one. Of one that was
+    /// touched again, the first counts.
+    touched: SmallVec<[(Arc<str>, Option<Placed>); 1]>,
 }
 
 type Placed = (Arc<str>, Arc<Node>);
@@ -32,45 +38,44 @@ type List = SmallVec<[Arc<Node>; 1]>;
 
 impl<'a, T> Edit<'a, T> {
     pub(super) fn new(view: &'a mut View<T>, namespace: &str, name: &str) -> Self {
-        let known = view.names.get_key_value(&(namespace, name) as &dyn Pair);
-        let key = known.map_or_else(|| Key::new(namespace, name), |(key, _)| key.clone());
+        let known = view.index.get(&(namespace, name) as &dyn Pair).copied();
+        let at = known.unwrap_or_else(|| {
+            let key = Key::new(namespace, name);
+            let at = view.names.insert(Name {
+                nodes: HashMap::default(),
+                versions: SmallVec::new(),
+                slot: view.reader.add(key.clone()),
+            });
+            view.index.insert(key, at);
+            at
+        });
         Self {
             view,
-            key,
-            touched: HashMap::default(),
+            at,
+            touched: SmallVec::new(),
         }
     }
 
     /// A node of this service as it is now, changes of this edit included.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Entry<&T>> {
-        self.view.get(&self.key.namespace, &self.key.name, id)
+        self.view.names.get(self.at)?.get(id)
     }
 
     /// Adds a node, or puts it in the place of the one with its id, in whatever version that is.
     pub fn put(&mut self, entry: Entry<T>) {
-        let id = Arc::clone(&entry.node.id);
-        self.take_out(&id);
-        let name = self
-            .view
-            .names
-            .entry(self.key.clone())
-            .or_insert_with(|| Name {
-                nodes: HashMap::default(),
-                versions: HashMap::new(),
-                slot: self.view.reader.add(self.key.clone()),
-            });
-        let version = name
-            .versions
-            .entry(Arc::clone(&entry.source.version))
-            .or_default();
-        version.order.insert((entry.changed, Arc::clone(&id)));
         let Entry {
             source,
             node,
             changed,
             tag,
         } = entry;
+        let name = &mut self.view.names[self.at];
+        let (before, _) = name.take_out(&node.id);
+        self.touched.push((Arc::clone(&node.id), before));
+        name.version(&source.version)
+            .order
+            .insert((changed, Arc::clone(&node.id)));
         name.nodes.insert(
             ById(node),
             Held {
@@ -79,35 +84,28 @@ impl<'a, T> Edit<'a, T> {
                 tag,
             },
         );
-        self.touched.entry(id).or_insert(None);
     }
 
     /// Takes a node out and gives what the engine remembered of it.
     pub fn remove(&mut self, id: &str) -> Option<T> {
-        self.take_out(id)
+        let (before, tag) = self.view.names[self.at].take_out(id);
+        let (_, node) = before.as_ref()?;
+        self.touched.push((Arc::clone(&node.id), before));
+        tag
     }
 
     /// Shows the changes to readers and watchers.
     pub fn commit(self) {}
 
-    fn take_out(&mut self, id: &str) -> Option<T> {
-        let name = self.view.names.get_mut(&self.key.pair() as &dyn Pair)?;
-        let (ById(node), held) = name.nodes.remove_entry(id)?;
-        let id = Arc::clone(&node.id);
-        let version = Arc::clone(&held.source.version);
-        if let Some(known) = name.versions.get_mut(&version) {
-            known.order.remove(&(held.changed, Arc::clone(&id)));
-        }
-        self.touched.entry(id).or_insert(Some((version, node)));
-        Some(held.tag)
-    }
-
     fn publish(&mut self) {
-        let Some(name) = self.view.names.get_mut(&self.key.pair() as &dyn Pair) else {
-            return;
-        };
+        let name = &mut self.view.names[self.at];
+        if self.touched.len() > 1 {
+            self.touched.sort_by(|(a, _), (b, _)| a.cmp(b));
+            self.touched
+                .dedup_by(|(later, _), (first, _)| later == first);
+        }
         let mut deltas = SmallVec::<[Delta; 1]>::new();
-        for (id, before) in self.touched.drain() {
+        for (id, before) in self.touched.drain(..) {
             let now = name.nodes.get_key_value(&*id);
             let now =
                 now.map(|(ById(node), held)| (Arc::clone(&held.source.version), Arc::clone(node)));
@@ -118,55 +116,80 @@ impl<'a, T> Edit<'a, T> {
         let mut list: SmallVec<[Arc<Service>; 1]> = before.iter().cloned().collect();
         for delta in &deltas {
             list.retain(|service| service.version != delta.version);
-            list.extend(name.apply(&self.key, delta, before.version(&delta.version)));
+            list.extend(name.apply(delta, before.version(&delta.version)));
         }
         let after: Services = list.into_iter().collect();
-        if before.len() == after.len() && before.iter().zip(&after).all(|(a, b)| Arc::ptr_eq(a, b))
+        if before.len() != after.len() || before.iter().zip(&after).any(|(a, b)| !Arc::ptr_eq(a, b))
         {
-            return;
+            name.slot.store(after.clone());
+            if self.view.interest.any() {
+                let events = events(&deltas, &before, &after);
+                let Key { namespace, name } = name.slot.key.clone();
+                let change = Change {
+                    namespace,
+                    name,
+                    before,
+                    after,
+                    events,
+                };
+                self.view.log.push_change(&Arc::new(change));
+            }
         }
-        name.slot.store(after.clone());
-        if after.is_empty() {
-            self.view.names.remove(&self.key.pair() as &dyn Pair);
-            self.view.reader.remove(&self.key.namespace, &self.key.name);
-        }
-        if self.view.interest.any() {
-            let events = events(&deltas, &before, &after);
-            let Key { namespace, name } = self.key.clone();
-            let change = Change {
-                namespace,
-                name,
-                before,
-                after,
-                events,
-            };
-            self.view.log.push_change(&Arc::new(change));
+        if name.nodes.is_empty() {
+            let name = self.view.names.remove(self.at);
+            self.view.index.remove(&name.slot.key);
+            self.view.reader.remove(&name.slot);
         }
     }
 }
 
 impl<T> Name<T> {
+    /// Gives where the node was, and what the engine remembered of it.
+    fn take_out(&mut self, id: &str) -> (Option<Placed>, Option<T>) {
+        let Some((ById(node), held)) = self.nodes.remove_entry(id) else {
+            return (None, None);
+        };
+        let version = Arc::clone(&held.source.version);
+        self.version(&version)
+            .order
+            .remove(&(held.changed, Arc::clone(&node.id)));
+        (Some((version, node)), Some(held.tag))
+    }
+
+    fn version(&mut self, version: &Arc<str>) -> &mut Version {
+        let at = self
+            .versions
+            .iter()
+            .position(|known| known.version == *version)
+            .unwrap_or_else(|| {
+                self.versions.push(Version {
+                    version: Arc::clone(version),
+                    nodes: Nodes::new(),
+                    order: BTreeSet::new(),
+                });
+                self.versions.len() - 1
+            });
+        &mut self.versions[at]
+    }
+
     /// The service in the delta's version as it is after it, if it still has nodes.
-    fn apply(
-        &mut self,
-        key: &Key,
-        delta: &Delta,
-        before: Option<&Arc<Service>>,
-    ) -> Option<Arc<Service>> {
-        let version = self.versions.get_mut(&delta.version)?;
+    fn apply(&mut self, delta: &Delta, before: Option<&Arc<Service>>) -> Option<Arc<Service>> {
+        let at = self
+            .versions
+            .iter()
+            .position(|version| version.version == delta.version)?;
+        let version = &mut self.versions[at];
         let Some((_, last)) = version.order.last() else {
-            self.versions.remove(&delta.version);
+            self.versions.swap_remove(at);
             return None;
         };
         let source = &self.nodes.get(&**last)?.source;
-        version.apply(delta);
-        let moved =
-            !(delta.deleted.is_empty() && delta.updated.is_empty() && delta.created.is_empty());
+        let moved = version.apply(delta);
         match before {
             Some(before) if !moved && before.same_fields(source) => Some(Arc::clone(before)),
             _ => Some(Arc::new(Service {
-                name: Arc::clone(&key.name),
-                namespace: Arc::clone(&key.namespace),
+                name: Arc::clone(&self.slot.key.name),
+                namespace: Arc::clone(&self.slot.key.namespace),
                 ..source.with_only(version.nodes.clone())
             })),
         }
@@ -174,13 +197,15 @@ impl<T> Name<T> {
 }
 
 impl Version {
-    fn apply(&mut self, delta: &Delta) {
+    /// Says whether the nodes are others now.
+    fn apply(&mut self, delta: &Delta) -> bool {
         for node in &delta.deleted {
             self.nodes.remove(&node.id);
         }
         for node in delta.updated.iter().chain(&delta.created) {
             self.nodes.insert(Arc::clone(node));
         }
+        !(delta.deleted.is_empty() && delta.updated.is_empty() && delta.created.is_empty())
     }
 }
 
@@ -267,8 +292,6 @@ impl<T> Drop for Edit<'_, T> {
 impl<T> fmt::Debug for Edit<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edit")
-            .field("namespace", &self.key.namespace)
-            .field("name", &self.key.name)
             .field("touched", &self.touched.len())
             .finish_non_exhaustive()
     }

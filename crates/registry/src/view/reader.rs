@@ -8,32 +8,38 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::Topic;
-use crate::{ServiceSummary, Services, model::List};
+use crate::{
+    ServiceSummary, Services,
+    model::List,
+    trie::{Keyed, Trie, hash},
+};
 
 /// Reads a [`View`](super::View) without a lock. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Reader {
-    names: Arc<ArcSwap<Names>>,
+    slots: Arc<ArcSwap<Trie<Slot>>>,
 }
 
-type Names = imbl::GenericHashMap<
-    Key,
-    Arc<Slot>,
-    foldhash::fast::RandomState,
-    imbl::shared_ptr::DefaultSharedPtr,
->;
-
 /// Where the state of one service is published.
-#[derive(Default)]
-pub(super) struct Slot(ArcSwapOption<List>);
+pub(super) struct Slot {
+    pub(super) key: Key,
+    services: ArcSwapOption<List>,
+}
 
 impl Reader {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Arc::new(ArcSwap::from_pointee(Trie::Empty)),
+        }
+    }
+
     /// The service in all its versions; empty if it is not known.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Services {
-        self.names
+        let pair = (namespace, name);
+        self.slots
             .load()
-            .get(&(namespace, name) as &dyn Pair)
+            .find(hash(pair), |slot| slot.key.pair() == pair)
             .map(|slot| slot.load())
             .unwrap_or_default()
     }
@@ -41,11 +47,11 @@ impl Reader {
     /// The services of one namespace, or of all, sorted by namespace and name.
     #[must_use]
     pub fn list(&self, namespace: Option<&str>) -> Vec<ServiceSummary> {
-        let names = self.names.load();
-        let mut list: Vec<_> = names
+        let slots = self.slots.load();
+        let mut list: Vec<_> = slots
             .iter()
-            .filter(|(key, _)| namespace.is_none_or(|namespace| *key.namespace == *namespace))
-            .filter_map(|(key, slot)| key.summary(&slot.load()))
+            .filter(|slot| namespace.is_none_or(|namespace| *slot.key.namespace == *namespace))
+            .filter_map(|slot| slot.summary())
             .collect();
         list.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         list
@@ -55,42 +61,63 @@ impl Reader {
         if let (Some(namespace), Some(name)) = (&topic.namespace, &topic.service) {
             return self.get(namespace, name);
         }
-        let names = self.names.load();
-        let slots = names
+        let slots = self.slots.load();
+        let slots = slots
             .iter()
-            .filter(|(key, _)| topic.covers(&key.namespace, &key.name));
-        slots.flat_map(|(_, slot)| slot.load().to_vec()).collect()
+            .filter(|slot| topic.covers(&slot.key.namespace, &slot.key.name));
+        slots.flat_map(|slot| slot.load().to_vec()).collect()
     }
 
     pub(super) fn add(&self, key: Key) -> Arc<Slot> {
-        let slot = Arc::<Slot>::default();
-        let mut names = Names::clone(&self.names.load());
-        names.insert(key, Arc::clone(&slot));
-        self.names.store(Arc::new(names));
+        let slot = Arc::new(Slot {
+            key,
+            services: ArcSwapOption::empty(),
+        });
+        let mut slots = Trie::clone(&self.slots.load());
+        slots.insert(Arc::clone(&slot));
+        self.slots.store(Arc::new(slots));
         slot
     }
 
-    pub(super) fn remove(&self, namespace: &str, name: &str) {
-        let mut names = Names::clone(&self.names.load());
-        names.remove(&(namespace, name) as &dyn Pair);
-        self.names.store(Arc::new(names));
+    pub(super) fn remove(&self, slot: &Slot) {
+        let mut slots = Trie::clone(&self.slots.load());
+        slots.remove(slot.key_hash(), |other| slot.same_key(other));
+        self.slots.store(Arc::new(slots));
     }
 }
 
 impl Slot {
     pub(super) fn load(&self) -> Services {
-        Services::from_shared(self.0.load_full())
+        Services::from_shared(self.services.load_full())
     }
 
     pub(super) fn store(&self, services: Services) {
-        self.0.store(services.into_shared());
+        self.services.store(services.into_shared());
+    }
+
+    fn summary(&self) -> Option<ServiceSummary> {
+        let services = self.load();
+        let versions = services.iter().map(|service| Arc::clone(&service.version));
+        let Key { namespace, name } = self.key.clone();
+        (!services.is_empty())
+            .then(|| ServiceSummary::new(namespace, name, versions, Some(services.node_count())))
+    }
+}
+
+impl Keyed for Slot {
+    fn key_hash(&self) -> u64 {
+        hash(self.key.pair())
+    }
+
+    fn same_key(&self, other: &Self) -> bool {
+        self.key == other.key
     }
 }
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
-            .field("names", &self.names.load().len())
+            .field("services", &self.slots.load().len())
             .finish()
     }
 }
@@ -108,18 +135,6 @@ impl Key {
             namespace: namespace.into(),
             name: name.into(),
         }
-    }
-
-    fn summary(&self, services: &Services) -> Option<ServiceSummary> {
-        let versions = services.iter().map(|service| Arc::clone(&service.version));
-        (!services.is_empty()).then(|| {
-            ServiceSummary::new(
-                Arc::clone(&self.namespace),
-                Arc::clone(&self.name),
-                versions,
-                Some(services.node_count()),
-            )
-        })
     }
 }
 

@@ -1,0 +1,51 @@
+//! A million nodes in ten thousand services: the bytes of each, and the time that their expiry
+//! takes.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use vine_bench::node;
+use vine_registry::{MemoryRegistry, RegistryExt, Service};
+
+const SERVICES: usize = 10_000;
+const NODES: usize = 100;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let registry = MemoryRegistry::new();
+    let mut strings = 0;
+    let ttl = Duration::from_secs(20);
+    let start = Instant::now();
+    let allocated = allocation_counter::measure(|| {
+        for i in 0..NODES {
+            for s in 0..SERVICES {
+                let node = node(i * SERVICES + s);
+                strings += node.id.len() + node.address.len();
+                strings += node.metadata.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+                let service = Service::new(format!("service-{s}"), "v1.0.0").with_node(node).with_ttl(ttl);
+                strings += service.name.len() + service.version.len();
+                let register = registry.register(Arc::new(service));
+                futures_util::FutureExt::now_or_never(register).unwrap().unwrap();
+            }
+        }
+    });
+    let nodes = SERVICES * NODES;
+    let bytes = usize::try_from(allocated.bytes_current).unwrap() - strings;
+    println!("{nodes} nodes in {SERVICES} services, registered in {:?}", start.elapsed());
+    println!("footprint: {} bytes a node above the {} of its strings (target: 600)", bytes / nodes, strings / nodes);
+
+    let registering = start.elapsed();
+    let until = |end: Instant| tokio::time::sleep_until(end.into());
+    until(start + ttl).await;
+    let mut left = registry.list_services().await.unwrap().iter().filter_map(|service| service.nodes).sum::<usize>();
+    while left > 0 {
+        tokio::task::yield_now().await;
+        left = registry.list_services().await.unwrap().len();
+    }
+    let late = start.elapsed().saturating_sub(ttl + registering);
+    println!("expiry: the last was gone {late:?} after its time, with {registering:?} between the first and the last");
+}
