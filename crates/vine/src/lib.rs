@@ -5,6 +5,7 @@ mod app;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod health;
+pub mod prelude;
 mod registries;
 
 pub use advertise::Advertise;

@@ -1,0 +1,9 @@
+//! What most programs need: `use vine::prelude::*;`.
+
+pub use vine_registry::{
+    Action, Endpoint, Event, GetOptions, MemoryRegistry, Metadata, Node, Options, RegisterOptions,
+    Registration, RegistrationOptions, Registry, RegistryExt, Service, Update, Value, WatchOptions,
+    Watcher,
+};
+
+pub use crate::{App, BoxError, Health, Registries, RunError, Shutdown};
