@@ -1,6 +1,7 @@
 //! How the cases look at a registry: again and again until a deadline, never with a hopeful sleep.
 
 use std::{
+    collections::BTreeSet,
     fmt::{Debug, Display},
     sync::Arc,
     time::Duration,
@@ -136,14 +137,47 @@ pub(crate) async fn holds(registry: Handle<'_>, expected: &Service) {
         expected.namespace = Arc::clone(&registry.options().namespace);
     }
     let options = GetOptions::new().with_namespace(Arc::clone(&expected.namespace));
-    eventually(format!("get_service shall give {expected:?}"), || async {
+    let what = format!(
+        "get_service of {:?} in {:?}",
+        expected.name, expected.version
+    );
+    eventually(what, || async {
         let services = found_with(registry, &expected.name, &options).await;
         match services.version(&expected.version) {
             Some(service) if **service == expected => Ok(()),
-            other => Err(format!("{other:?}")),
+            Some(service) => Err(difference(&expected, service)),
+            None => Err(format!("without it: {:?}", shape(&services))),
         }
     })
     .await;
+}
+
+/// What is not as expected, and nothing else.
+fn difference(expected: &Service, got: &Service) -> String {
+    fn unequal<T: Debug + PartialEq>(field: &str, expected: &T, got: &T) -> Option<String> {
+        (expected != got).then(|| format!("with {field} {got:?} instead of {expected:?}"))
+    }
+    let ids: BTreeSet<_> = [expected, got]
+        .into_iter()
+        .flat_map(|service| service.nodes.iter().map(|node| &node.id))
+        .collect();
+    let nodes = ids
+        .into_iter()
+        .filter_map(|id| unequal("the node", &expected.nodes.get(id), &got.nodes.get(id)));
+    let fields = [
+        unequal("name", &expected.name, &got.name),
+        unequal("namespace", &expected.namespace, &got.namespace),
+        unequal("metadata", &expected.metadata, &got.metadata),
+        unequal("endpoints", &expected.endpoints, &got.endpoints),
+        unequal("ttl", &expected.ttl, &got.ttl),
+        unequal("apis", &expected.apis, &got.apis),
+    ];
+    fields
+        .into_iter()
+        .flatten()
+        .chain(nodes)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Looks for some time that the versions and ids of [`NAME`] stay these.
