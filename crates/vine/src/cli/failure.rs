@@ -1,6 +1,11 @@
 //! How a program says what is wrong: in one line, with the remedy, and by its exit code.
 
-use std::{error::Error as StdError, iter::successors, process::ExitCode};
+use std::{
+    error::Error as StdError,
+    io::{self, Write},
+    iter::successors,
+    process::ExitCode,
+};
 
 use vine_registry::Error;
 
@@ -15,7 +20,7 @@ pub fn parse<P: clap::Parser>() -> P {
         if !error.use_stderr() {
             error.exit();
         }
-        eprintln!("error: {}", one_line(&error));
+        complain(&one_line(&error));
         std::process::exit(i32::from(USAGE));
     })
 }
@@ -53,10 +58,15 @@ pub fn exit_code<E: StdError + 'static>(result: Result<(), E>) -> ExitCode {
     let error: &(dyn StdError + 'static) = &error;
     let causes: Vec<_> = successors(Some(error), |&cause| cause.source()).collect();
     let said: Vec<_> = causes.iter().map(ToString::to_string).collect();
-    eprintln!("error: {}", said.join(": ").replace('\n', " "));
+    complain(&said.join(": ").replace('\n', " "));
     let usage = causes
         .iter()
         .filter_map(|cause| cause.downcast_ref())
         .any(|cause| matches!(cause, Error::InvalidOption { .. }));
     ExitCode::from(if usage { USAGE } else { 1 })
+}
+
+fn complain(what: &str) {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "error: {what}");
 }

@@ -200,3 +200,63 @@ fn secrets_do_not_show() {
     ]);
     assert!(!format!("{mine:?}").contains("hunter2"));
 }
+
+/// Runs an app to its start, as the command line wants it.
+async fn started(builder: crate::AppBuilder, args: &[&str]) -> crate::App {
+    let mine = Mine::parse_from([&["mine", "--server.address=127.0.0.1:0"], args].concat());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    builder
+        .flags(&mine.vine)
+        .after_start(|app| async move {
+            app.stop();
+            tell.send(app).map_err(|_| "nobody asked".into())
+        })
+        .run_until(std::future::pending(), |_listener, shutdown| async {
+            std::io::Result::Ok(shutdown.wait().await)
+        })
+        .await
+        .expect("a good end");
+    told.await.expect("an app")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_wins_over_what_the_program_says() {
+    let builder = crate::App::builder("name")
+        .version("v1")
+        .id("id")
+        .node_metadata([("kept", "1"), ("lost", "1")])
+        .registry(crate::MemoryRegistry::new());
+    let app = started(
+        builder,
+        &[
+            "--server.name=given",
+            "--server.version=v2",
+            "--server.id=other",
+            "--server.advertise=10.1.2.3:4",
+            "--server.metadata=lost=2,vine.zone=north",
+            "--server.register-ttl=30s",
+            "--registry.default=memory",
+            "--registry.namespace=theirs",
+        ],
+    )
+    .await;
+    assert_eq!(&*app.service().name, "given");
+    assert_eq!(&*app.service().version, "v2");
+    assert_eq!(&*app.node().id, "other");
+    assert_eq!(&*app.node().address, "10.1.2.3:4");
+    let metadata: Vec<_> = app.node().metadata.iter().collect();
+    assert_eq!(
+        metadata,
+        [("kept", "1"), ("lost", "2"), ("vine.zone", "north")]
+    );
+    assert_eq!(&*app.registry().options().namespace, "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_programs_registry_stays_when_no_flag_names_one() {
+    let options = crate::Options::new().with_namespace("mine");
+    let registry = crate::MemoryRegistry::with_options(options).expect("a registry");
+    let app = started(crate::App::builder("name").registry(registry), &[]).await;
+    assert_eq!(&*app.registry().options().namespace, "mine");
+    assert_eq!(&*app.service().name, "name");
+}

@@ -24,3 +24,33 @@ fn answer<B>((status, body): (u16, B)) -> (StatusCode, B) {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, body)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use tower::ServiceExt;
+    use vine_registry::RegistrationState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn probes_are_answered() {
+        let health = Health::new();
+        let router: Router = health.router();
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router
+                .clone()
+                .oneshot(request)
+                .await
+                .unwrap()
+                .status()
+                .as_u16()
+        };
+        assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 503));
+        health.observe(&RegistrationState::Registered);
+        assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 200));
+        health.stopping();
+        assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 503));
+    }
+}
