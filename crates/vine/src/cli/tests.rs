@@ -212,7 +212,8 @@ async fn started(builder: crate::AppBuilder, args: &[&str]) -> crate::App {
             tell.send(app).map_err(|_| "nobody asked".into())
         })
         .run_until(std::future::pending(), |_listener, shutdown| async {
-            std::io::Result::Ok(shutdown.wait().await)
+            shutdown.wait().await;
+            std::io::Result::Ok(())
         })
         .await
         .expect("a good end");

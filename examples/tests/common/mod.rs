@@ -1,0 +1,140 @@
+//! Examples as processes: started on loopback, each test on an mDNS port of its own.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::{
+    net::UdpSocket,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
+    time::timeout,
+};
+use vine::{Options, Registries, Registry};
+
+/// More than anything here takes on a busy machine; reached only when a test fails.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Where processes of one test meet, and no others.
+pub(crate) struct Meeting {
+    port: u16,
+}
+
+impl Meeting {
+    pub(crate) fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("an address").port();
+        Self { port }
+    }
+
+    /// The flags that bring a process there.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        vec![
+            "--registry.default=mdns".into(),
+            format!("--registry.mdns.port={}", self.port),
+            "--registry.mdns.interface=lo".into(),
+            "--server.address=127.0.0.1:0".into(),
+        ]
+    }
+
+    /// A registry of this process's own there.
+    pub(crate) fn registry(&self) -> Arc<dyn Registry> {
+        let options = Options::new()
+            .with_parameter("port", self.port.to_string())
+            .with_parameter("interface", "lo");
+        Registries::new().open("mdns", options).expect("a registry")
+    }
+}
+
+/// An example that runs.
+pub(crate) struct Process {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Process {
+    pub(crate) fn start(example: &str, flags: &[String]) -> Self {
+        let mut child = command(example)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a process");
+        Self {
+            stdout: BufReader::new(child.stdout.take().expect("piped")).lines(),
+            stderr: BufReader::new(child.stderr.take().expect("piped")).lines(),
+            child,
+        }
+    }
+
+    /// Reads what it prints up to a line that holds `text`.
+    pub(crate) async fn prints(&mut self, text: &str) -> String {
+        read_to(&mut self.stdout, text).await
+    }
+
+    /// Reads what it logs up to a line that holds `text`.
+    pub(crate) async fn logs(&mut self, text: &str) -> String {
+        read_to(&mut self.stderr, text).await
+    }
+
+    /// Sends a signal, for instance `TERM`.
+    pub(crate) async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {id}")])
+            .status()
+            .await;
+        assert!(sent.expect("a shell").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        timeout(LONG, self.child.wait())
+            .await
+            .expect("in time")
+            .expect("a status")
+    }
+}
+
+/// An example's program, as cargo has built it beside this test.
+pub(crate) fn command(example: &str) -> Command {
+    let test = std::env::current_exe().expect("a path");
+    let built = test.ancestors().nth(2).expect("a folder");
+    let program: PathBuf = built.join("examples").join(example);
+    assert!(
+        program.exists(),
+        "{} is not built; run cargo test -p vine-examples, which builds the examples first",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VINE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+async fn read_to<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &str) -> String {
+    let mut read = String::new();
+    let found = timeout(LONG, async {
+        while let Some(line) = lines.next_line().await.expect("text") {
+            read += &line;
+            read.push('\n');
+            if line.contains(text) {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(matches!(found.await, Ok(true)), "no {text:?} in:\n{read}");
+    read
+}
