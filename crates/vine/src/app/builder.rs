@@ -139,7 +139,7 @@ impl AppBuilder {
     }
 
     /// Takes over what was given on the command line or in the environment; it wins over what was
-    /// set before. The registry set before stays if no flag says anything of one.
+    /// set before. A registry that was set before stays, unless the flags choose another one.
     #[cfg(feature = "cli")]
     pub fn flags(mut self, flags: &crate::Flags) -> Self {
         let server = &flags.server;
@@ -160,8 +160,12 @@ impl AppBuilder {
         self.id = server.id.clone().or(self.id);
         self.registration.ttl = server.register_ttl.or(self.registration.ttl);
         self.registration.interval = server.register_interval.or(self.registration.interval);
-        if flags.registry.any() {
+        if flags.registry.chooses() || !matches!(self.registry, Source::Given(_)) {
             self.registry = Source::Flags(Box::new(flags.registry.clone()));
+        } else if flags.registry.any() {
+            tracing::warn!(
+                "the program brings a registry of its own: registry flags are not used, unless registry.default or registry.address chooses another one"
+            );
         }
         self
     }

@@ -8,30 +8,23 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{net::TcpListener, time::sleep};
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 use vine_registry::{
     Error, Node, RegisterOptions, Registration, RegistrationState, Service, address::HostPort,
 };
 
 use super::{
-    App, AppBuilder, BoxError, RunError, Running, Shutdown, hooks,
-    hooks::{Hook, Hooks},
+    App, AppBuilder, BoxError, RunError, Running, Shutdown,
+    hooks::{self, Hook},
+    shutdown::Trigger,
     signals::Requests,
 };
-use crate::advertise::HostAddresses;
+use crate::advertise::{Advertise, HostAddresses};
 
-/// An app that listens and is about to serve.
-struct Started {
-    app: App,
-    listener: TcpListener,
-    /// Requested by [`App::stop`].
-    stopped: Shutdown,
-    /// Whether the registry is the app's own, and nobody else closes it.
-    own_registry: bool,
-}
-
-/// Runs until the first request to end, and to the end of good order or the second one.
+/// Runs until the first request to end, and then to the end of good order or to the second one.
 pub(super) async fn run<R, F, Fut, E>(
     mut builder: AppBuilder,
     mut requests: R,
@@ -43,30 +36,12 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<BoxError>,
 {
-    let Hooks {
-        before_start,
-        after_start,
-        before_stop,
-        after_stop,
-    } = std::mem::take(&mut builder.hooks);
-    let options = builder.registration.clone();
-    let (drain, deadline) = (builder.drain, builder.deadline);
-    let started = tokio::select! {
+    let hooks = std::mem::take(&mut builder.hooks);
+    let mut life = tokio::select! {
         biased;
         () = requests.next() => return Ok(()),
-        started = start(builder, before_start) => started?,
+        life = start(builder, hooks.before_start, serve) => life?,
     };
-    let Started {
-        app,
-        listener,
-        stopped,
-        own_registry,
-    } = started;
-    let (registry, service) = (Arc::clone(app.registry()), Arc::clone(app.service()));
-    let registration = Registration::start(registry, service, options.clone());
-    let (drained, shutdown) = Shutdown::channel();
-    let mut server = Server(Some(Box::pin(serve(listener, shutdown.clone()))));
-
     let mut asked = false;
     let cause = tokio::select! {
         biased;
@@ -74,28 +49,12 @@ where
             asked = true;
             Ok(())
         }
-        () = stopped.wait() => Ok(()),
-        served = server.end() => served,
-        error = oversee(&app, &registration, after_start) => Err(error),
+        cause = life.live(hooks.after_start) => cause,
     };
-    info!("stopping");
-    app.health().stopping();
-    let drain = server.0.as_ref().map_or(Duration::ZERO, |_| drain);
-    let goodbye = async {
-        let hooked = hooks::run("before stop", before_stop, app.clone()).await;
-        withdraw(&app, registration, options.ttl).await;
-        sleep(drain).await;
-        drained.pull();
-        hooked
-    };
-    let ending = async {
-        let (hooked, served) = tokio::join!(goodbye, server.end_by(shutdown.wait(), deadline));
-        let hooked = hooked.and(hooks::run("after stop", after_stop, ()).await);
-        if own_registry && let Err(error) = app.registry().close().await {
-            warn!(%error, "could not close the registry");
-        }
-        served.and(hooked)
-    };
+    if matches!(cause, Err(RunError::Register(_))) {
+        // Nobody has ever known it.
+        life.drain = Duration::ZERO;
+    }
     let insistence = async {
         if !asked {
             requests.next().await;
@@ -105,47 +64,54 @@ where
     tokio::select! {
         biased;
         () = insistence => Err(RunError::Aborted),
-        ended = ending => cause.and(ended),
+        ended = life.end(hooks.before_stop, hooks.after_stop) => cause.and(ended),
     }
 }
 
 /// All that comes before serving: settings are checked first, so that no hook runs in vain.
-async fn start(builder: AppBuilder, hooks: Vec<Hook<()>>) -> Result<Started, RunError> {
+async fn start<F, Fut>(
+    builder: AppBuilder,
+    before_start: Vec<Hook<()>>,
+    serve: F,
+) -> Result<Life<Fut>, RunError>
+where
+    F: FnOnce(TcpListener, Shutdown) -> Fut,
+{
     let (registry, own_registry) = builder.open()?;
     let advertise = builder.advertise.map_err(RunError::Start)?;
     let address = full_address(&builder.address)?;
-    hooks::run("before start", hooks, ()).await?;
+    hooks::run("before start", before_start, ()).await?;
+
     let (listener, local_addr) = listen(address).await?;
-    let only_v6 = socket2::SockRef::from(&listener).only_v6();
-    let dual = local_addr.is_ipv6() && matches!(only_v6, Ok(false));
-    let advertised = advertise
-        .choose(local_addr, dual, &HostAddresses::discover())
-        .map_err(RunError::Start)?;
-    if advertised.lonely {
-        warn!(
-            "this host has no address in a network: advertising {}, which nobody else can reach; set server.advertise",
-            advertised.address
-        );
-    }
-    info!(address = %local_addr, advertised = %advertised.address, "listening");
-    let id = builder
-        .id
-        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let node = Node::new(id, advertised.address).with_metadata(builder.node_metadata);
-    let node = Arc::new(node);
+    let address = advertised(&advertise, &listener, local_addr)?;
+    let id = builder.id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let node = Arc::new(Node::new(id, address).with_metadata(builder.node_metadata));
+    let service = Arc::new(builder.service.with_node(Arc::clone(&node)));
     let (stop, stopped) = Shutdown::channel();
-    let app = App(Arc::new(Running {
-        service: Arc::new(builder.service.with_node(Arc::clone(&node))),
+    let (drained, shutdown) = Shutdown::channel();
+    let registration = Registration::start(
+        Arc::clone(&registry),
+        Arc::clone(&service),
+        builder.registration.clone(),
+    );
+    let running = Running {
+        service,
         node,
         local_addr,
         registry,
         health: builder.health,
         stop,
-    }));
-    Ok(Started {
-        app,
-        listener,
+    };
+    Ok(Life {
+        app: App(Arc::new(running)),
+        registration,
+        ttl: builder.registration.ttl,
+        server: Server(Some(Box::pin(serve(listener, shutdown.clone())))),
         stopped,
+        drained,
+        shutdown,
+        drain: builder.drain,
+        deadline: builder.deadline,
         own_registry,
     })
 }
@@ -177,6 +143,89 @@ async fn listen(address: String) -> Result<(TcpListener, SocketAddr), RunError> 
     bound
         .await
         .map_err(|source| RunError::Listen { address, source })
+}
+
+/// The address that others are told.
+fn advertised(
+    advertise: &Advertise,
+    listener: &TcpListener,
+    local_addr: SocketAddr,
+) -> Result<String, RunError> {
+    let only_v6 = SockRef::from(listener).only_v6();
+    let dual = local_addr.is_ipv6() && matches!(only_v6, Ok(false));
+    let advertised = advertise
+        .choose(local_addr, dual, &HostAddresses::discover())
+        .map_err(RunError::Start)?;
+    let address = advertised.address;
+    if advertised.lonely {
+        warn!(
+            "this host has no address in a network: advertising {address}, which nobody else can reach; set server.advertise"
+        );
+    }
+    info!(address = %local_addr, advertised = %address, "listening");
+    Ok(address)
+}
+
+/// An app that listens and is being registered.
+struct Life<F> {
+    app: App,
+    registration: Registration,
+    ttl: Option<Duration>,
+    server: Server<F>,
+    /// Requested by [`App::stop`].
+    stopped: Shutdown,
+    /// Requests the server's own shutdown.
+    drained: Trigger,
+    shutdown: Shutdown,
+    drain: Duration,
+    deadline: Duration,
+    /// Whether the registry is the app's own, and nobody else closes it.
+    own_registry: bool,
+}
+
+impl<F, E> Life<F>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    /// Serves until the server ends, something fails, or the app is asked to stop.
+    async fn live(&mut self, after_start: Vec<Hook<App>>) -> Result<(), RunError> {
+        tokio::select! {
+            biased;
+            () = self.stopped.clone().wait() => Ok(()),
+            served = self.server.end() => served,
+            error = oversee(&self.app, &self.registration, after_start) => Err(error),
+        }
+    }
+
+    /// Stops in good order.
+    async fn end(
+        mut self,
+        before_stop: Vec<Hook<App>>,
+        after_stop: Vec<Hook<()>>,
+    ) -> Result<(), RunError> {
+        info!("stopping");
+        self.app.health().stopping();
+        if !self.server.is_running() {
+            self.drain = Duration::ZERO;
+        }
+        let goodbye = async {
+            let hooked = hooks::run("before stop", before_stop, self.app.clone()).await;
+            withdraw(&self.app, self.registration, self.ttl).await;
+            sleep(self.drain).await;
+            self.drained.pull();
+            hooked
+        };
+        let served = self.server.end_by(self.shutdown.wait(), self.deadline);
+        let (hooked, served) = tokio::join!(goodbye, served);
+        let hooked = hooked.and(hooks::run("after stop", after_stop, ()).await);
+        if self.own_registry
+            && let Err(error) = self.app.registry().close().await
+        {
+            warn!(%error, "could not close the registry");
+        }
+        served.and(hooked)
+    }
 }
 
 /// Tells the health how the registration does, and runs the hooks once it stands. Ends only with
@@ -239,6 +288,10 @@ where
     F: Future<Output = Result<(), E>>,
     E: Into<BoxError>,
 {
+    fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Serves until the server ends. Cancel safe.
     async fn end(&mut self) -> Result<(), RunError> {
         let Some(server) = &mut self.0 else {

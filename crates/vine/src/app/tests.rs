@@ -253,6 +253,7 @@ async fn wrong_settings_end_it_before_any_hook() {
     ));
     assert!(log.entries().is_empty());
 
+    let start = Instant::now();
     let error = app(&registry)
         .id("")
         .run_until(pending(), serve)
@@ -262,6 +263,7 @@ async fn wrong_settings_end_it_before_any_hook() {
         error,
         RunError::Register(Error::InvalidService { .. })
     ));
+    assert!(start.elapsed().is_zero(), "nobody knows it yet");
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,6 +99,11 @@ impl RegistryFlags {
         registries.open(engine, self.options(engine, url.as_ref())?)
     }
 
+    /// Whether they say which registry to use.
+    pub(crate) fn chooses(&self) -> bool {
+        self.default.is_some() || self.addresses().next().is_some()
+    }
+
     /// Whether any of them was given.
     pub(crate) fn any(&self) -> bool {
         *self != Self::default()

@@ -254,10 +254,11 @@ async fn what_is_given_wins_over_what_the_program_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_programs_registry_stays_when_no_flag_names_one() {
+async fn the_programs_registry_stays_unless_the_flags_choose_another() {
     let options = crate::Options::new().with_namespace("mine");
     let registry = crate::MemoryRegistry::with_options(options).expect("a registry");
-    let app = started(crate::App::builder("name").registry(registry), &[]).await;
+    let builder = crate::App::builder("name").registry(registry);
+    let app = started(builder, &["--registry.namespace=theirs"]).await;
     assert_eq!(&*app.registry().options().namespace, "mine");
     assert_eq!(&*app.service().name, "name");
 }
