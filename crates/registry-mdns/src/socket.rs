@@ -108,9 +108,9 @@ impl Sockets {
         failed
     }
 
-    /// The links that are open.
-    pub(crate) fn links(&self) -> impl Iterator<Item = Link> + '_ {
-        self.links.keys().copied()
+    /// Whether packets can be sent and received there.
+    pub(crate) fn is_open(&self, link: Link) -> bool {
+        self.links.contains_key(&link)
     }
 
     /// Counts what got lost since the last call.

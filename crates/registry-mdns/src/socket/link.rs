@@ -34,6 +34,14 @@ pub(crate) struct Link {
 pub(super) type Source = IpAddr;
 
 impl Link {
+    /// The link of an interface that an address belongs to.
+    pub(crate) fn new(interface: u32, address: IpAddr) -> Self {
+        Self {
+            interface,
+            family: Family::of(address),
+        }
+    }
+
     /// The links of an interface, with the address to send from.
     pub(super) fn of(interface: &Interface) -> impl Iterator<Item = (Self, Source)> {
         [Family::V4, Family::V6].into_iter().filter_map(|family| {

@@ -1,0 +1,439 @@
+//! The one task that owns everything: engine, view and sockets.
+//!
+//! Handles send it [`Command`]s and read what it publishes in [`Shared`]. Between two waits it takes
+//! in what is there (commands, packets, deadlines) and then lets the engine out: packets, events.
+
+mod browses;
+mod own;
+mod shared;
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
+    time::{Instant, sleep_until, timeout},
+};
+use vine_registry::{
+    Error, Result, Service, Wait, Watcher,
+    view::{Topic, View},
+};
+
+use self::{browses::Browses, own::Own};
+pub(crate) use self::{own::Deregistered, shared::Shared};
+use crate::{
+    MdnsOptions,
+    engine::{
+        Config, Destination, Engine, EngineEvent, Interface, NodeKey, Question, Received, Remote,
+    },
+    interfaces::{self, Monitor},
+    socket::{Link, MAX_PACKET, Sockets},
+};
+
+/// How much is taken in before the engine gets to answer.
+const BATCH: usize = 64;
+
+/// How long goodbyes may wait for a full socket.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// After packets were lost, so long until questions are asked again: the flood shall pass first.
+const CALM: Duration = Duration::from_millis(250);
+
+/// Watches have no owner but the one handle.
+const OWNER: u64 = 0;
+
+/// What handles ask of the driver.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Register {
+        service: Arc<Service>,
+        namespace: Arc<str>,
+        ttl: Option<Duration>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Deregister {
+        /// Without its metadata and the like: name, version and nodes.
+        service: Service,
+        namespace: Arc<str>,
+        force: bool,
+        /// Whether a look-up was made, so that what is not known does not exist.
+        looked_up: bool,
+        reply: oneshot::Sender<Result<Deregistered>>,
+    },
+    Settle(Settle),
+    Watch {
+        topic: Topic,
+        question: Question,
+        reply: oneshot::Sender<Watcher>,
+    },
+    Close {
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// Asks until the answer is as complete as `wait` wants it.
+#[derive(Debug)]
+pub(crate) struct Settle {
+    pub(crate) question: Question,
+    pub(crate) wait: Wait,
+    /// Whether to wait for an outage to end.
+    pub(crate) patient: bool,
+    pub(crate) reply: oneshot::Sender<Result<()>>,
+}
+
+/// Who a node in the view belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Own(NodeKey),
+    Other,
+}
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    options: MdnsOptions,
+    commands: mpsc::UnboundedReceiver<Command>,
+    shared: Arc<Shared>,
+    engine: Engine,
+    view: View<Holder>,
+    own: Own,
+    browses: Browses,
+    sockets: Sockets,
+    monitor: Monitor,
+    interfaces: Vec<Interface>,
+    /// When to ask again because packets were lost.
+    ask_again: Option<Instant>,
+}
+
+impl Driver {
+    /// Opens the sockets. That none can be opened is an outage and no error.
+    pub(crate) fn new(options: MdnsOptions, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        let config = Config {
+            port: options.port,
+            ..Config::default()
+        };
+        let view = View::new();
+        let mut driver = Self {
+            commands,
+            shared: Arc::new(Shared::new(view.reader())),
+            engine: Engine::new(config, fastrand::u64(..)),
+            view,
+            own: Own::default(),
+            browses: Browses::new(Instant::now()),
+            sockets: Sockets::new(options.port),
+            monitor: Monitor::new(),
+            interfaces: Vec::new(),
+            ask_again: None,
+            options,
+        };
+        driver.follow_interfaces();
+        driver
+    }
+
+    /// What handles may read without asking.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Works until the handle is closed or dropped, and then says goodbye.
+    pub(crate) async fn run(mut self) {
+        let mut buffer = vec![0; MAX_PACKET];
+        let closing = loop {
+            self.let_out();
+            let deadline = self.deadline();
+            tokio::select! {
+                command = self.commands.recv() => {
+                    if let Some(closing) = self.obey_all(command) {
+                        break closing;
+                    }
+                }
+                () = poll_fn(|cx| self.sockets.poll_ready(cx)) => {
+                    self.sockets.flush();
+                    self.receive(&mut buffer);
+                }
+                () = sleep_until(deadline) => {}
+                () = self.monitor.changed() => self.follow_interfaces(),
+            }
+            self.pass_time();
+        };
+        self.say_goodbye(closing).await;
+    }
+
+    /// Does what handles ask, until all of them are gone or one closes.
+    fn obey_all(&mut self, first: Option<Command>) -> Option<Closing> {
+        let mut next = first.ok_or(TryRecvError::Disconnected);
+        for left in (0..BATCH).rev() {
+            match next {
+                Ok(Command::Close { reply }) => return Some(Closing(Some(reply))),
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Some(Closing(None)),
+            }
+            if left == 0 {
+                break;
+            }
+            next = self.commands.try_recv();
+        }
+        None
+    }
+
+    /// Does what a handle asks. That nobody waits for the answer any more is fine.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Register {
+                service,
+                namespace,
+                ttl,
+                reply,
+            } => {
+                let registered = self.register(service, namespace, ttl);
+                let _ = reply.send(registered);
+            }
+            Command::Deregister {
+                service,
+                namespace,
+                force,
+                looked_up,
+                reply,
+            } => {
+                let done = self.deregister(&service, &namespace, force, looked_up);
+                let _ = reply.send(done);
+            }
+            Command::Settle(settle) => self.settle(settle),
+            Command::Watch {
+                topic,
+                question,
+                reply,
+            } => {
+                self.browse(&question);
+                self.browses.watched(&question, &topic);
+                let _ = reply.send(self.view.watch(topic, OWNER));
+            }
+            Command::Close { reply } => drop(reply),
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        let now = Instant::now().into_std();
+        for _ in 0..BATCH {
+            let Some(arrival) = self.sockets.receive(buffer) else {
+                break;
+            };
+            let Some(payload) = buffer.get(..arrival.len) else {
+                continue;
+            };
+            let received = Received {
+                payload,
+                source: arrival.source,
+                interface: arrival.link.interface,
+                port: arrival.port,
+                multicast: arrival.multicast,
+            };
+            self.engine.handle_packet(now, received);
+        }
+        if self.sockets.take_losses().overflowed > 0 {
+            self.ask_again.get_or_insert_with(|| Instant::now() + CALM);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let engine = self.engine.poll_timeout().map(Instant::from_std);
+        [engine, self.ask_again, Some(self.browses.next_look())]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(Instant::now)
+    }
+
+    /// Does what is due.
+    fn pass_time(&mut self) {
+        let now = Instant::now();
+        let due = self.engine.poll_timeout();
+        if due.is_some_and(|due| due <= now.into_std()) {
+            self.engine.handle_timeout(now.into_std());
+        }
+        if self.ask_again.is_some_and(|at| at <= now) {
+            tracing::debug!("packets were lost; asking again");
+            self.ask_again = None;
+            self.engine.ask_again(now.into_std());
+        }
+        self.end_idle_browses(now);
+    }
+
+    /// Lets out what the engine has to say.
+    fn let_out(&mut self) {
+        while let Some(packet) = self.engine.poll_transmit() {
+            let link = Link {
+                interface: packet.interface,
+                family: packet.family,
+            };
+            match packet.to {
+                Destination::Multicast => {
+                    self.sockets
+                        .send_to_group(link, packet.port, &packet.payload);
+                }
+                Destination::Unicast(to) => {
+                    self.sockets.send(link, packet.port, to, &packet.payload);
+                }
+            }
+        }
+        let mut batch = Vec::new();
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                EngineEvent::Found(remote) | EngineEvent::Changed(remote) => {
+                    batch.push(Sighting::Seen(remote));
+                }
+                EngineEvent::Gone(remote) => batch.push(Sighting::Gone(remote)),
+                other => {
+                    self.take_in(&mut batch);
+                    self.hear(other);
+                }
+            }
+        }
+        self.take_in(&mut batch);
+    }
+
+    fn hear(&mut self, event: EngineEvent) {
+        match event {
+            EngineEvent::Replaced(key) => self.lose(key),
+            EngineEvent::Expired(key) => self.expire(key),
+            EngineEvent::LookupDone { id, outcome } => self.looked_up(id, outcome),
+            EngineEvent::Stale => self.go_stale(),
+            EngineEvent::Live => self.go_live(),
+            EngineEvent::Found(_) | EngineEvent::Changed(_) | EngineEvent::Gone(_) => {}
+        }
+    }
+
+    /// Changes the view by what is seen of others, each run of one service in one go.
+    fn take_in(&mut self, batch: &mut Vec<Sighting>) {
+        for run in batch.chunk_by(|a, b| a.same_service(b)) {
+            let service = &run[0].remote().service;
+            let mut edit = self.view.edit(&service.namespace, &service.name);
+            for sighting in run {
+                let id = &sighting.remote().node.id;
+                let held = edit.get(id).map(|entry| *entry.tag);
+                match (sighting, held) {
+                    (Sighting::Seen(remote), Some(Holder::Own(key))) => {
+                        self.own.contested(key, remote);
+                    }
+                    (Sighting::Seen(remote), _) => edit.put(own::entry(remote)),
+                    (Sighting::Gone(_), Some(Holder::Other)) => drop(edit.remove(id)),
+                    (Sighting::Gone(_), Some(Holder::Own(key))) => self.own.uncontested(key),
+                    (Sighting::Gone(_), None) => {}
+                }
+            }
+            edit.commit();
+        }
+        batch.clear();
+    }
+
+    /// Opens and closes sockets as interfaces come and go.
+    fn follow_interfaces(&mut self) {
+        let mut interfaces = interfaces::usable(&self.options).unwrap_or_else(|error| {
+            tracing::debug!(%error, "can't list the interfaces");
+            Vec::new()
+        });
+        let failed = self.sockets.follow(&interfaces);
+        for (link, error) in &failed {
+            tracing::debug!(%error, ?link, "can't use it");
+        }
+        for interface in &mut interfaces {
+            let id = interface.id;
+            interface
+                .addresses
+                .retain(|(address, _)| self.sockets.is_open(Link::new(id, *address)));
+        }
+        interfaces.retain(|interface| !interface.addresses.is_empty());
+        if interfaces.is_empty() {
+            self.shared.set_reason(self.why_unusable(&failed));
+            self.go_stale();
+        }
+        if interfaces != self.interfaces {
+            tracing::debug!(?interfaces, "using");
+            self.interfaces.clone_from(&interfaces);
+            let online = !interfaces.is_empty();
+            let now = Instant::now().into_std();
+            self.engine.set_interfaces(now, interfaces);
+            if online {
+                self.go_live();
+            }
+        }
+    }
+
+    fn why_unusable(&self, failed: &[(Link, std::io::Error)]) -> Error {
+        let wanted = &self.options.interfaces;
+        let reason = match failed.first() {
+            Some((_, error)) => format!(
+                "no interface can be used on port {}: {error}",
+                self.options.port
+            ),
+            None if wanted.is_empty() => "no network interface is up".to_owned(),
+            None => {
+                let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
+                format!(
+                    "none of the interfaces {} is up; there are: {}",
+                    wanted.join(", "),
+                    interfaces::names()
+                )
+            }
+        };
+        Error::unavailable(crate::registry::NAME, reason)
+    }
+
+    fn go_stale(&mut self) {
+        let error = self.shared.go_stale();
+        self.view.stale(error);
+    }
+
+    fn go_live(&mut self) {
+        self.shared.go_live();
+        self.view.live();
+        self.resume();
+    }
+
+    /// Ends what this handle registered; gives the goodbyes a moment to get out.
+    async fn say_goodbye(mut self, closing: Closing) {
+        let unseen = self.shared.staleness().filter(|_| !self.own.is_empty());
+        self.end_own();
+        self.view.end_watches(OWNER);
+        self.let_out();
+        let flushed = async {
+            while !self.sockets.is_flushed() {
+                poll_fn(|cx| self.sockets.poll_ready(cx)).await;
+                self.sockets.flush();
+                // What arrives is of no interest any more, but keeps the sockets ready.
+                let mut buffer = [0; 1];
+                while self.sockets.receive(&mut buffer).is_some() {}
+            }
+        };
+        if timeout(LAST_WORDS, flushed).await.is_err() {
+            tracing::debug!("not every goodbye got out");
+        }
+        if let Some(reply) = closing.0 {
+            let _ = reply.send(unseen.map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// The driver ends: a handle was closed and wants to hear of it, or all were dropped.
+struct Closing(Option<oneshot::Sender<Result<()>>>);
+
+/// What is seen of a node of somebody else.
+enum Sighting {
+    Seen(Remote),
+    Gone(Remote),
+}
+
+impl Sighting {
+    fn remote(&self) -> &Remote {
+        match self {
+            Self::Seen(remote) | Self::Gone(remote) => remote,
+        }
+    }
+
+    fn same_service(&self, other: &Self) -> bool {
+        let (a, b) = (&self.remote().service, &other.remote().service);
+        a.name == b.name && a.namespace == b.namespace
+    }
+}

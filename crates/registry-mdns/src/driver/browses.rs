@@ -1,0 +1,208 @@
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+use vine_registry::{Result, Wait, view::Topic};
+
+use super::{Driver, Settle, shared::Usage};
+use crate::engine::{LookupId, Outcome, Question};
+
+/// A browse that nobody has asked for this long, and nobody watches, ends.
+const IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// How often to look for idle browses.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The standing browses, and the look-ups that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Browses {
+    open: HashMap<Question, Browse>,
+    lookups: HashMap<LookupId, Lookup>,
+    /// Those who wait for an outage to end.
+    parked: Vec<Settle>,
+    next_look: Instant,
+}
+
+#[derive(Debug)]
+struct Browse {
+    usage: Arc<Usage>,
+    last_used: Instant,
+    /// Whether everything there was to know is known, and stays so.
+    settled: bool,
+    /// The watches that live by it.
+    topics: Vec<Topic>,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    question: Question,
+    wait: Wait,
+    waiting: Vec<Settle>,
+}
+
+impl Browses {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            open: HashMap::new(),
+            lookups: HashMap::new(),
+            parked: Vec::new(),
+            next_look: now + LOOK,
+        }
+    }
+
+    pub(super) fn next_look(&self) -> Instant {
+        self.next_look
+    }
+
+    /// Keeps the browse for as long as the topic has watchers.
+    pub(super) fn watched(&mut self, question: &Question, topic: &Topic) {
+        if let Some(browse) = self.open.get_mut(question)
+            && !browse.topics.contains(topic)
+        {
+            browse.topics.push(topic.clone());
+        }
+    }
+
+    fn is_settled(&self, question: &Question) -> bool {
+        let settled = |question| self.open.get(question).is_some_and(|browse| browse.settled);
+        settled(question) || settled(&Question::All)
+    }
+}
+
+impl Driver {
+    /// Sees to it that a question is asked for good.
+    pub(super) fn browse(&mut self, question: &Question) {
+        let now = Instant::now();
+        match self.browses.open.entry(question.clone()) {
+            hash_map::Entry::Occupied(browse) => browse.into_mut().last_used = now,
+            hash_map::Entry::Vacant(free) => {
+                free.insert(Browse {
+                    usage: Arc::default(),
+                    last_used: now,
+                    settled: false,
+                    topics: Vec::new(),
+                });
+                self.engine.browse(now.into_std(), question.clone());
+            }
+        }
+    }
+
+    /// Answers as soon as the question is answered as well as is wanted.
+    pub(super) fn settle(&mut self, settle: Settle) {
+        if let Some(error) = self.shared.staleness() {
+            if settle.patient {
+                self.browses.parked.retain(|other| !other.reply.is_closed());
+                self.browses.parked.push(settle);
+            } else {
+                let _ = settle.reply.send(Err(error));
+            }
+            return;
+        }
+        self.browse(&settle.question);
+        if self.browses.is_settled(&settle.question) {
+            answer(settle.reply);
+        } else if settle.wait == Wait::First && self.has_any(&settle.question) {
+            self.look_up(&settle.question, Wait::Settled);
+            answer(settle.reply);
+        } else {
+            let lookup = self.look_up(&settle.question, settle.wait);
+            if let Some(lookup) = self.browses.lookups.get_mut(&lookup) {
+                lookup.waiting.push(settle);
+            }
+        }
+    }
+
+    fn has_any(&self, question: &Question) -> bool {
+        match question {
+            Question::All => self.view.iter().next().is_some(),
+            Question::Service { namespace, name } => {
+                self.view.nodes(namespace, name).next().is_some()
+            }
+        }
+    }
+
+    /// Begins a look-up, or joins one that runs.
+    fn look_up(&mut self, question: &Question, wait: Wait) -> LookupId {
+        let running = self
+            .browses
+            .lookups
+            .iter()
+            .find(|(_, lookup)| lookup.question == *question && lookup.wait == wait);
+        if let Some((id, _)) = running {
+            return *id;
+        }
+        let now = Instant::now().into_std();
+        let id = self.engine.lookup(now, question.clone(), wait);
+        let lookup = Lookup {
+            question: question.clone(),
+            wait,
+            waiting: Vec::new(),
+        };
+        self.browses.lookups.insert(id, lookup);
+        id
+    }
+
+    /// Hears how a look-up ended.
+    pub(super) fn looked_up(&mut self, id: LookupId, outcome: Outcome) {
+        let Some(lookup) = self.browses.lookups.remove(&id) else {
+            return;
+        };
+        match outcome {
+            Outcome::Settled | Outcome::NotFound => {
+                if let Some(browse) = self.browses.open.get_mut(&lookup.question) {
+                    browse.settled = true;
+                    self.shared.learn(&lookup.question, &browse.usage);
+                }
+            }
+            Outcome::First | Outcome::Elapsed => {
+                // The next one shall not have to wait.
+                self.look_up(&lookup.question, Wait::Settled);
+            }
+            Outcome::Offline => {
+                self.go_stale();
+                lookup.waiting.into_iter().for_each(|one| self.settle(one));
+                return;
+            }
+        }
+        for settle in lookup.waiting {
+            answer(settle.reply);
+        }
+    }
+
+    /// Goes on after an outage.
+    pub(super) fn resume(&mut self) {
+        for settle in std::mem::take(&mut self.browses.parked) {
+            self.settle(settle);
+        }
+    }
+
+    pub(super) fn end_idle_browses(&mut self, now: Instant) {
+        if now < self.browses.next_look {
+            return;
+        }
+        self.browses.next_look = now + LOOK;
+        let mut idle = Vec::new();
+        for (question, browse) in &mut self.browses.open {
+            browse.topics.retain(|topic| self.view.watchers(topic) > 0);
+            if browse.usage.take() || !browse.topics.is_empty() {
+                browse.last_used = now;
+            } else if now - browse.last_used >= IDLE {
+                idle.push(question.clone());
+            }
+        }
+        for question in idle {
+            tracing::debug!(?question, "nobody asks any more");
+            self.shared.forget(&question);
+            self.browses.open.remove(&question);
+            self.engine.end_browse(now.into_std(), &question);
+        }
+    }
+}
+
+/// Says that the answer is there; that nobody waits for it any more is fine.
+fn answer(reply: oneshot::Sender<Result<()>>) {
+    let _ = reply.send(Ok(()));
+}
