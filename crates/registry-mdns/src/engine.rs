@@ -10,10 +10,28 @@
 //!
 //! Time goes in as an argument and never goes back.
 
+mod cache;
 mod event;
+mod intake;
 mod io;
+mod links;
+mod lookup;
+mod outbox;
+mod own;
+mod packing;
+mod prober;
+mod querier;
+mod resolve;
+mod responder;
+mod timers;
+mod version;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use event::{
     Config, Counters, EngineEvent, LookupId, NodeKey, Outcome, Question, Registered, Remote,
@@ -21,15 +39,78 @@ pub use event::{
 pub use io::{Destination, Family, Interface, LinkKind, Port, Received, Transmit};
 use vine_registry::{Result, Service, Wait};
 
+use self::{
+    cache::Cache,
+    intake::{Asked, Origin},
+    links::Links,
+    lookup::Lookup,
+    outbox::Outbox,
+    own::{Goodbye, Registrations},
+    responder::Deferred,
+    timers::{Alarm, Timer, Timers},
+};
+use crate::{
+    codec::{Message, Name, Record},
+    mapping::Names,
+};
+
+/// How long after an outage nothing expires.
+const RECOVERY: Duration = Duration::from_secs(10);
+
 /// One participant in mDNS: what it registers, what it asks for and what it knows.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
-    seed: u64,
-    interfaces: Vec<Interface>,
+    names: Names,
+    random: fastrand::Rng,
+    links: Links,
+    own: Registrations,
+    cache: Cache,
+    lookups: HashMap<LookupId, Lookup>,
+    /// The one-shot questions that were asked of late, by id.
+    asked: HashMap<u16, Asked>,
+    deferred: HashMap<SocketAddr, Deferred>,
+    goodbyes: Vec<Goodbye>,
+    goodbye_alarm: Alarm,
+    timers: Timers,
+    batch: Batch,
+    outbox: Outbox,
     events: VecDeque<EngineEvent>,
     counters: Counters,
-    next_id: u64,
+    /// Look-ups for which something new came.
+    stirred: BTreeSet<LookupId>,
+    next_lookup: u64,
+    last_stamp: u64,
+    /// The latest time that was told.
+    now: Option<Instant>,
+    is_stale: bool,
+    /// Nothing expires before this.
+    expiry_floor: Option<Instant>,
+}
+
+/// What has come together to be sent.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Standing questions for pointers.
+    topics: BTreeSet<Name>,
+    /// Questions for other records.
+    asks: BTreeSet<(Name, u16)>,
+    probes: BTreeSet<NodeKey>,
+    /// And whether the pointers go along.
+    announcements: BTreeMap<NodeKey, bool>,
+    goodbyes: Vec<Vec<Record>>,
+}
+
+impl Batch {
+    fn ask(&mut self, questions: impl IntoIterator<Item = (Name, u16)>) {
+        for (name, kind) in questions {
+            if kind == crate::codec::kind::PTR {
+                self.topics.insert(name);
+            } else {
+                self.asks.insert((name, kind));
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -41,43 +122,135 @@ impl Engine {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             config,
-            seed,
-            interfaces: Vec::new(),
+            names: Names::new(),
+            random: fastrand::Rng::with_seed(seed),
+            links: Links::default(),
+            own: Registrations::new(seed),
+            cache: Cache::default(),
+            lookups: HashMap::new(),
+            asked: HashMap::new(),
+            deferred: HashMap::new(),
+            goodbyes: Vec::new(),
+            goodbye_alarm: Alarm::default(),
+            timers: Timers::default(),
+            batch: Batch::default(),
+            outbox: Outbox::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            next_id: 0,
+            stirred: BTreeSet::new(),
+            next_lookup: 0,
+            last_stamp: 0,
+            now: None,
+            is_stale: false,
+            expiry_floor: None,
         }
     }
 
     /// Says which interfaces there are to use. Call it again whenever that changes.
     ///
     /// On new ones, registrations are announced and questions asked again. Without any, nothing
-    /// expires: [`EngineEvent::Stale`].
+    /// expires ([`EngineEvent::Stale`]) and look-ups end at once.
     pub fn set_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
-        let _ = now;
-        self.interfaces = interfaces;
+        let now = self.advance(now);
+        let is_new = self.links.replace(interfaces);
+        if self.links.is_empty() {
+            if !std::mem::replace(&mut self.is_stale, true) {
+                self.finish_lookups();
+                self.events.push_back(EngineEvent::Stale);
+            }
+            return;
+        }
+        if std::mem::take(&mut self.is_stale) {
+            self.events.push_back(EngineEvent::Live);
+            self.resume_expiry(now);
+        }
+        if is_new {
+            self.probe_all_again(now);
+            self.ask_all_soon(now);
+        }
+    }
+
+    fn resume_expiry(&mut self, now: Instant) {
+        self.expiry_floor = Some(now + RECOVERY);
+        let instances: Vec<_> = self.cache.instances.keys().cloned().collect();
+        for name in instances {
+            self.arm_instance(&name);
+        }
+        let hosts: Vec<_> = self.cache.hosts.keys().cloned().collect();
+        for name in hosts {
+            self.arm_host(&name);
+        }
     }
 
     /// Takes a packet in.
     pub fn handle_packet(&mut self, now: Instant, received: Received<'_>) {
-        let _ = (now, received);
-        self.counters.ignored += 1;
+        let now = self.advance(now);
+        let Ok(message) = Message::decode(received.payload) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let source = received.source.ip().to_canonical();
+        let link = (received.interface, Family::of(source));
+        let is_on_link = self.links.is_on_link(received.interface, source);
+        if !message.plain || self.links.get_mut(link).is_none() {
+            self.counters.ignored += 1;
+        } else if !message.response {
+            // RFC 6762 section 11: never answer off the link.
+            if is_on_link && received.port == Port::Standing && received.source.port() != 0 {
+                self.take_query(now, message, received.source, link);
+            } else {
+                self.counters.ignored += 1;
+            }
+        } else if let Some(origin) = self.origin(now, &message, &received, link)
+            && (received.multicast || is_on_link)
+        {
+            self.take_response(now, &message, &origin);
+        } else {
+            self.counters.ignored += 1;
+        }
+    }
+
+    /// Where an answer comes from; none if it answers nothing (RFC 6762 section 6).
+    fn origin(
+        &self,
+        now: Instant,
+        message: &Message,
+        received: &Received<'_>,
+        link: links::LinkId,
+    ) -> Option<Origin> {
+        if received.source.port() != self.config.port {
+            return None;
+        }
+        let asked = match received.port {
+            Port::Standing => None,
+            Port::Query => Some(self.asked(now, message.id)?.clone()),
+        };
+        Some(Origin {
+            link,
+            is_near: self.links.is_own(received.source.ip().to_canonical()),
+            asked,
+        })
     }
 
     /// Does what is due. Calling it early is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.advance(now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// The next packet to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        if let Some(now) = self.now {
+            self.run_timers(now);
+            self.flush_registrations(now);
+            self.flush_questions(now);
+        }
+        self.outbox.pop()
     }
 
     /// What happened next.
@@ -92,6 +265,9 @@ impl Engine {
     /// ends by itself unless it is registered or [renewed](Self::renew) again in time. A node
     /// whose id was registered under another version moves. `unix_ms` is the wall clock.
     ///
+    /// A node of that id that somebody else registered is not [told](EngineEvent::Found) from then
+    /// on, and not told as gone either.
+    ///
     /// # Errors
     /// [`TooLarge`](vine_registry::Error::TooLarge) when a node does not fit into a record;
     /// [`InvalidService`](vine_registry::Error::InvalidService) when an address does not parse.
@@ -101,21 +277,21 @@ impl Engine {
         unix_ms: u64,
         service: &Arc<Service>,
     ) -> Result<Vec<Registered>> {
-        let _ = (now, unix_ms, service, &self.config, self.seed);
-        Ok(Vec::new())
+        let now = self.advance(now);
+        self.register_nodes(now, unix_ms, service)
     }
 
     /// Begins the ttl of a registration anew. False if there is none by this key.
     pub fn renew(&mut self, now: Instant, key: NodeKey) -> bool {
-        let _ = (now, key);
-        false
+        let now = self.advance(now);
+        self.renew_node(now, key)
     }
 
     /// Ends a registration with a goodbye (RFC 6762 section 10.1). False if there is none by this
     /// key.
     pub fn deregister(&mut self, now: Instant, key: NodeKey) -> bool {
-        let _ = (now, key);
-        false
+        let now = self.advance(now);
+        self.deregister_node(now, key)
     }
 
     /// Begins to ask for nodes for good (RFC 6762 section 5.2). Browses are counted: each wants
@@ -123,37 +299,84 @@ impl Engine {
     ///
     /// Nodes of other namespaces, and of other names that are spelled alike, may be told as well.
     pub fn browse(&mut self, now: Instant, question: Question) {
-        let _ = (now, question);
+        let now = self.advance(now);
+        self.begin_browse(now, &question);
     }
 
     /// Ends a browse. Nodes that nobody asks for any more are told as gone.
     pub fn end_browse(&mut self, now: Instant, question: &Question) {
-        let _ = (now, question);
+        self.advance(now);
+        self.stop_browse(question);
     }
 
-    /// Asks for nodes once, and tells when the answer is [complete](EngineEvent::LookupDone).
+    /// Asks for nodes once, and tells when the answer is [complete](EngineEvent::LookupDone). The
+    /// nodes that this engine has registered itself count as found.
     ///
     /// Begin a [browse](Self::browse) before it, or what it finds is forgotten when it is done.
     pub fn lookup(&mut self, now: Instant, question: Question, wait: Wait) -> LookupId {
-        let _ = (now, question, wait);
-        self.next_id += 1;
-        LookupId(self.next_id)
+        let now = self.advance(now);
+        self.begin_lookup(now, question, wait)
     }
 
     /// Gives a look-up up; its end is not told.
     pub fn cancel_lookup(&mut self, now: Instant, id: LookupId) {
-        let _ = (now, id);
+        self.advance(now);
+        self.end_lookup(id);
     }
 
     /// Asks every browse's question again soon: packets may have been lost, as when a socket's
     /// buffer was full.
     pub fn ask_again(&mut self, now: Instant) {
-        let _ = now;
+        let now = self.advance(now);
+        self.ask_all_soon(now);
+    }
+
+    /// Moves time on, which never goes back, and does what is due.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let now = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(now);
+        self.run_timers(now);
+        now
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some((at, timer)) = self.timers.pop(now) {
+            match timer {
+                Timer::Own(key) => self.own_due(now, at, key),
+                Timer::Goodbyes => self.goodbyes_due(now, at),
+                Timer::Instance(name) => self.instance_due(now, at, &name),
+                Timer::Host(name) => self.host_due(now, at, &name),
+                Timer::Topic(name) => self.topic_due(now, at, &name),
+                Timer::Lookup(id) => self.lookup_due(now, at, id),
+                Timer::Answers(link) => self.answers_due(now, at, link),
+                Timer::Deferred(source) => self.deferred_due(now, at, source),
+                Timer::Outbox => {
+                    if self.outbox.alarm.rings(at) {
+                        self.outbox.advance(now);
+                        self.arm_outbox();
+                    }
+                }
+            }
+        }
+    }
+
+    fn arm_outbox(&mut self) {
+        if let Some(next) = self.outbox.next() {
+            self.timers
+                .set(&mut self.outbox.alarm, next, || Timer::Outbox);
+        }
     }
 
     /// What has happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            sent: self.outbox.sent,
+            throttled: self.outbox.throttled,
+            ..self.counters
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

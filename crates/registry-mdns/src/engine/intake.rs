@@ -1,0 +1,452 @@
+//! What the answers and announcements of others change.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
+
+use super::{
+    Engine,
+    cache::{Address, GRACE, Instance, Lease, Txt},
+    links::LinkId,
+    timers::Timer,
+    version::Version,
+};
+use crate::{
+    codec::{Data, Message, Name, Record, Srv},
+    mapping::{Facts, decode},
+};
+
+/// RFC 6762 section 6.7.
+const LEGACY_TTL: u32 = 10;
+/// Thousandths of a lifetime by which refreshes are spread.
+const MAX_JITTER: u32 = 20;
+
+/// Where an answer came from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) link: LinkId,
+    /// Whether the sender is on this host.
+    pub(super) is_near: bool,
+    /// The one-shot question that it answers, if it does. Such an answer neither shortens nor
+    /// ends anything.
+    pub(super) asked: Option<Asked>,
+}
+
+impl Origin {
+    fn is_weak(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    fn ttl(&self, ttl: u32) -> u32 {
+        if self.is_weak() {
+            ttl.min(LEGACY_TTL)
+        } else {
+            ttl
+        }
+    }
+}
+
+/// A one-shot question that was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    /// Whether it had been asked before.
+    pub(super) is_repeated: bool,
+}
+
+/// What a packet says of an instance.
+#[derive(Default)]
+struct Said<'a> {
+    srv: Option<(&'a Srv, u32)>,
+    txt: Option<(&'a Arc<[u8]>, u32)>,
+}
+
+/// What to make of it.
+enum Verdict {
+    /// It is one's own, or old, or another holder's.
+    Ignore,
+    /// The node is gone.
+    Gone,
+    /// It counts; the facts are those of the TXT record, if it can be understood.
+    Take(Option<Arc<Facts>>),
+}
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+impl Engine {
+    /// Takes an answer or an announcement in.
+    pub(super) fn take_response(&mut self, now: Instant, message: &Message, origin: &Origin) {
+        let records = || message.answers.iter().chain(&message.additionals);
+        let mut verdicts = Map::default();
+        for (name, said) in self.said(records()) {
+            let verdict = self.judge(now, name, &said, origin);
+            verdicts.insert(name, (said, verdict));
+        }
+        let mut touched = Vec::new();
+        for record in records() {
+            if let Data::Ptr(instance) = &record.data {
+                let verdict = verdicts.get(instance).map(|(_, verdict)| verdict);
+                if self.take_pointer(now, record, instance, verdict, origin) {
+                    touched.push(instance.clone());
+                }
+            }
+        }
+        for (name, (said, verdict)) in verdicts {
+            match verdict {
+                Verdict::Ignore => {}
+                Verdict::Gone => self.forget_instance(name),
+                Verdict::Take(facts) => {
+                    if self.take_said(now, name, &said, facts, origin) {
+                        touched.push(name.clone());
+                    }
+                }
+            }
+        }
+        for record in records() {
+            self.take_address(now, record, origin, &mut touched);
+        }
+        for name in &touched {
+            self.follow(now, name);
+        }
+        self.look_at_lookups(now);
+    }
+
+    /// What the records say of instances that matter: own ones, known ones, and ones that a
+    /// pointer in the packet makes known.
+    fn said<'a>(
+        &self,
+        records: impl Iterator<Item = &'a Record> + Clone,
+    ) -> Map<&'a Name, Said<'a>> {
+        let mut said: Map<&Name, Said<'_>> = Map::default();
+        for record in records.clone() {
+            if let Data::Ptr(instance) = &record.data
+                && self.cache.topics.contains_key(&record.name)
+            {
+                said.entry(instance).or_default();
+            }
+        }
+        for record in records {
+            let name = &record.name;
+            let matters = |said: &Map<&Name, Said<'_>>| {
+                said.contains_key(name)
+                    || self.cache.instances.contains_key(name)
+                    || self.own.at(name).is_some()
+            };
+            match &record.data {
+                Data::Srv(srv) if matters(&said) => {
+                    said.entry(name).or_default().srv = Some((srv, record.ttl));
+                }
+                Data::Txt(bytes) if matters(&said) => {
+                    said.entry(name).or_default().txt = Some((bytes, record.ttl));
+                }
+                _ => {}
+            }
+        }
+        said.retain(|_, said| said.srv.is_some() || said.txt.is_some());
+        said
+    }
+
+    fn judge(&mut self, now: Instant, name: &Name, said: &Said<'_>, origin: &Origin) -> Verdict {
+        let facts = said.txt.and_then(|(bytes, _)| self.facts(name, bytes));
+        let version = match (said.srv, &facts) {
+            (Some((srv, _)), Some(facts)) => {
+                Some(Version::new(facts.stamp, Some(srv.target.clone())))
+            }
+            _ => None,
+        };
+        let is_goodbye = said.srv.is_some_and(|(_, ttl)| ttl == 0);
+        let is_own = said
+            .srv
+            .is_some_and(|(srv, _)| self.own.is_own_target(&srv.target));
+        if self.own.at(name).is_some() {
+            let lost = match version {
+                _ if is_own => {
+                    self.rescue(now, name, said, origin);
+                    false
+                }
+                Some(version) if !is_goodbye => !self.contest(now, name, &version),
+                _ => false,
+            };
+            return if lost {
+                Verdict::Take(facts)
+            } else {
+                Verdict::Ignore
+            };
+        }
+        if is_own || is_goodbye && origin.is_weak() {
+            return Verdict::Ignore;
+        }
+        let known = self.cache.instances.get(name);
+        if self.is_outdated(now, name, known, version.as_ref(), facts.as_deref()) {
+            return Verdict::Ignore;
+        }
+        let Some((srv, 0)) = said.srv else {
+            return Verdict::Take(facts);
+        };
+        // The target names the process that says goodbye.
+        let held = known.and_then(|known| known.srv.as_ref());
+        let is_holder = held.is_some_and(|(held, _)| held == srv);
+        if let Some(version) = version {
+            self.cache.bury(now, name, version, &srv.target);
+        }
+        if is_holder {
+            Verdict::Gone
+        } else {
+            Verdict::Ignore
+        }
+    }
+
+    /// Whether something newer is known already: packets overtake each other.
+    fn is_outdated(
+        &self,
+        now: Instant,
+        name: &Name,
+        known: Option<&Instance>,
+        version: Option<&Version>,
+        facts: Option<&Facts>,
+    ) -> bool {
+        let present = known.and_then(Instance::version);
+        match (version, facts) {
+            (Some(version), _) => {
+                self.cache.is_buried(now, name, version)
+                    || present.is_some_and(|present| !version.supersedes(&present))
+            }
+            (None, Some(facts)) => {
+                let present = known.and_then(|known| known.txt.as_ref()?.facts.as_ref());
+                present.is_some_and(|present| {
+                    let (new, old) = (facts.stamp, present.stamp);
+                    (new.epoch, new.changed) < (old.epoch, old.changed)
+                })
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// RFC 6762 section 6.6: somebody said that a record of one's own ends sooner than it does.
+    fn rescue(&mut self, now: Instant, name: &Name, said: &Said<'_>, origin: &Origin) {
+        let Some((key, own)) = self.own.at(name).filter(|_| !origin.is_weak()) else {
+            return;
+        };
+        let ttls = said
+            .srv
+            .map(|(_, ttl)| ttl)
+            .into_iter()
+            .chain(said.txt.map(|(_, ttl)| ttl));
+        if ttls.min().is_some_and(|ttl| ttl < own.ttl / 2) {
+            self.announce_again(now, key);
+        }
+    }
+
+    /// What a TXT record says; decoded only if it is other than the one known.
+    fn facts(&mut self, name: &Name, bytes: &Arc<[u8]>) -> Option<Arc<Facts>> {
+        let known = self
+            .cache
+            .instances
+            .get(name)
+            .and_then(|known| known.txt.as_ref());
+        if let Some(known) = known.filter(|known| known.bytes == *bytes) {
+            return known.facts.clone();
+        }
+        let facts = decode(bytes, &mut self.cache.extras).map(Arc::new);
+        if facts.is_none() {
+            self.counters.unreadable += 1;
+        }
+        facts
+    }
+
+    fn lease(&mut self, now: Instant, ttl: u32, origin: &Origin) -> Lease {
+        Lease::new(now, origin.ttl(ttl), self.random.u32(0..=MAX_JITTER))
+    }
+
+    /// Takes a pointer in; gives whether its instance is to be looked after.
+    fn take_pointer(
+        &mut self,
+        now: Instant,
+        record: &Record,
+        name: &Name,
+        verdict: Option<&Verdict>,
+        origin: &Origin,
+    ) -> bool {
+        if let Some((key, _)) = self.own.at(name) {
+            if record.ttl == 0 && !origin.is_weak() {
+                self.announce_again(now, key);
+            }
+            return false;
+        }
+        if !self.cache.topics.contains_key(&record.name)
+            || matches!(verdict, Some(Verdict::Ignore | Verdict::Gone))
+            || !name.is_child_of(&self.names.service_type)
+        {
+            return false;
+        }
+        if record.ttl == 0 {
+            return !origin.is_weak() && self.end_pointer(now, &record.name, name);
+        }
+        if !self.cache.instances.contains_key(name) {
+            if self.cache.instances.len() >= self.config.max_nodes {
+                self.counters.refused += 1;
+                return false;
+            }
+            self.cache.instances.insert(name.clone(), Instance::new());
+        }
+        let lease = self.lease(now, record.ttl, origin);
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return false;
+        };
+        match instance
+            .pointers
+            .iter_mut()
+            .find(|(topic, _)| *topic == record.name)
+        {
+            Some((_, known)) => known.renew(lease, origin.is_weak()),
+            None => {
+                instance.pointers.push((record.name.clone(), lease));
+                instance.is_dirty = true;
+            }
+        }
+        let is_new = self
+            .cache
+            .topics
+            .get_mut(&record.name)
+            .is_some_and(|topic| topic.instances.insert(name.clone()));
+        self.heard(now, &record.name, name, is_new, origin);
+        true
+    }
+
+    /// A goodbye without SRV: the owner has a second to object (RFC 6762 section 10.1).
+    fn end_pointer(&mut self, now: Instant, topic: &Name, name: &Name) -> bool {
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return false;
+        };
+        let mut pointers = instance.pointers.iter_mut();
+        let pointer = pointers.find(|(known, _)| known == topic);
+        if let Some((_, lease)) = pointer {
+            lease.end_by(now + GRACE);
+            return true;
+        }
+        false
+    }
+
+    /// Takes SRV and TXT in; gives whether the instance is to be looked after.
+    fn take_said(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        said: &Said<'_>,
+        facts: Option<Arc<Facts>>,
+        origin: &Origin,
+    ) -> bool {
+        let jitter = self.random.u32(0..=MAX_JITTER);
+        let lasting = |ttl| Lease::new(now, origin.ttl(ttl), jitter);
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return false;
+        };
+        let mut before = None;
+        if let Some((srv, ttl)) = said.srv {
+            match &mut instance.srv {
+                Some((known, known_lease)) if known == srv => {
+                    known_lease.renew(lasting(ttl), origin.is_weak());
+                }
+                known => {
+                    before = known
+                        .replace((srv.clone(), lasting(ttl)))
+                        .map(|(srv, _)| srv.target);
+                    instance.is_dirty = true;
+                }
+            }
+        }
+        if let Some((bytes, ttl)) = said.txt {
+            match &mut instance.txt {
+                Some(known) if known.bytes == *bytes && ttl == 0 => known.lease.end_by(now + GRACE),
+                Some(known) if known.bytes == *bytes => {
+                    known.lease.renew(lasting(ttl), origin.is_weak());
+                }
+                _ if ttl == 0 => {}
+                known => {
+                    *known = Some(Txt {
+                        bytes: Arc::clone(bytes),
+                        facts,
+                        lease: lasting(ttl),
+                    });
+                    instance.is_dirty = true;
+                }
+            }
+        }
+        if instance.is_dirty {
+            let target = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
+            self.cache.follow_host(name, before.or(target).as_ref());
+        }
+        true
+    }
+
+    fn take_address(
+        &mut self,
+        now: Instant,
+        record: &Record,
+        origin: &Origin,
+        touched: &mut Vec<Name>,
+    ) {
+        let address = match &record.data {
+            Data::A(address) => IpAddr::from(*address),
+            Data::Aaaa(address) => IpAddr::from(*address),
+            _ => return,
+        };
+        if !self.cache.hosts.contains_key(&record.name) {
+            return;
+        }
+        let lease = self.lease(now, record.ttl, origin);
+        let Some(host) = self.cache.hosts.get_mut(&record.name) else {
+            return;
+        };
+        if record.flush && !origin.is_weak() {
+            host.flush(now, address.is_ipv4(), origin.link);
+        }
+        if record.ttl == 0 {
+            let known =
+                |known: &&mut Address| known.address == address && known.link == origin.link;
+            if let Some(known) = host
+                .addresses
+                .iter_mut()
+                .find(known)
+                .filter(|_| !origin.is_weak())
+            {
+                known.lease.end_by(now + GRACE);
+            }
+        } else if host.hear(address, origin.link, lease, origin.is_weak()) {
+            for name in &host.users {
+                if let Some(instance) = self.cache.instances.get_mut(name) {
+                    instance.is_dirty = true;
+                }
+                touched.push(name.clone());
+            }
+        }
+        self.arm_host(&record.name);
+    }
+
+    /// After a change: makes the node anew, and sees when to look after the instance again.
+    pub(super) fn follow(&mut self, now: Instant, name: &Name) {
+        self.resolve(name);
+        self.ask_for_missing(now, name);
+        self.arm_instance(name);
+    }
+
+    pub(super) fn arm_instance(&mut self, name: &Name) {
+        if let Some(instance) = self.cache.instances.get_mut(name)
+            && let Some(at) = instance.next(self.expiry_floor)
+        {
+            self.timers
+                .set(&mut instance.alarm, at, || Timer::Instance(name.clone()));
+        }
+    }
+
+    pub(super) fn arm_host(&mut self, name: &Name) {
+        if let Some(host) = self.cache.hosts.get_mut(name) {
+            let leases = host
+                .addresses
+                .iter()
+                .map(|known| known.lease.next(self.expiry_floor));
+            if let Some(at) = leases.min() {
+                self.timers
+                    .set(&mut host.alarm, at, || Timer::Host(name.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Asking once, at once (RFC 6762 section 5.1), and knowing when the answer is complete.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use vine_registry::Wait;
+
+use super::{
+    Destination, Engine, EngineEvent, LookupId, Outcome, Port, Question,
+    intake::{Asked, Origin},
+    links::LinkId,
+    packing::pack_question,
+    timers::{Alarm, Timer},
+};
+use crate::codec::{Ask, Name, Record, kind};
+
+/// When to ask, after the beginning, and on which condition.
+const ROUNDS: [(Duration, Round); 5] = [
+    (Duration::ZERO, Round::Always),
+    (Duration::from_millis(20), Round::Unproven),
+    (Duration::from_millis(50), Round::Unproven),
+    (Duration::from_millis(100), Round::NothingFound),
+    (Duration::from_millis(400), Round::NothingFound),
+];
+/// When there is nobody.
+const GIVE_UP: Duration = Duration::from_secs(1);
+/// How long nodes that were heard of may stay silent.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How long answers to a one-shot question are taken.
+const ANSWERABLE: Duration = Duration::from_secs(2);
+const MAX_ASKED: usize = 1_024;
+
+/// On which condition a question is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Always,
+    /// Nothing was found, or nobody has ever answered on a link: the question may have been lost.
+    Unproven,
+    NothingFound,
+}
+
+/// A look-up.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    question: Question,
+    topic: Name,
+    wait: Wait,
+    began: Instant,
+    rounds: usize,
+    found: bool,
+    /// The instances that answered.
+    heard: HashSet<Name, foldhash::fast::RandomState>,
+    /// When something new came, by link.
+    news: HashMap<LinkId, Instant>,
+    /// Whether the question was asked again before settling, because packets get lost.
+    asked_again: bool,
+    alarm: Alarm,
+}
+
+/// How a look-up stands.
+enum Standing {
+    Done(Outcome),
+    /// To be looked at again then.
+    Open(Instant),
+    /// Settled, but for one more question on links where packets get lost.
+    AskAgain,
+}
+
+impl Engine {
+    pub(super) fn begin_lookup(
+        &mut self,
+        now: Instant,
+        question: Question,
+        wait: Wait,
+    ) -> LookupId {
+        self.next_lookup += 1;
+        let id = LookupId(self.next_lookup);
+        let topic = self.topic(&question).filter(|_| !self.links.is_empty());
+        let Some(topic) = topic else {
+            self.finish(id, Outcome::Offline);
+            return id;
+        };
+        self.cache
+            .topics
+            .entry(topic.clone())
+            .or_default()
+            .lookups
+            .push(id);
+        let mut lookup = Lookup {
+            found: self.own.answers(&self.names, &question),
+            question,
+            topic,
+            wait,
+            began: now,
+            rounds: 0,
+            heard: HashSet::default(),
+            news: HashMap::new(),
+            asked_again: false,
+            alarm: Alarm::default(),
+        };
+        lookup.found = lookup.found || self.has_found(&lookup);
+        self.lookups.insert(id, lookup);
+        self.look_at(now, id);
+        id
+    }
+
+    pub(super) fn end_lookup(&mut self, id: LookupId) {
+        if let Some(lookup) = self.lookups.remove(&id) {
+            if let Some(topic) = self.cache.topics.get_mut(&lookup.topic) {
+                topic.lookups.retain(|other| *other != id);
+            }
+            self.release_topic(&lookup.topic);
+        }
+    }
+
+    fn finish(&mut self, id: LookupId, outcome: Outcome) {
+        self.events
+            .push_back(EngineEvent::LookupDone { id, outcome });
+        self.end_lookup(id);
+    }
+
+    /// Ends every look-up: the last interface is gone.
+    pub(super) fn finish_lookups(&mut self) {
+        let mut ids: Vec<_> = self.lookups.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.finish(id, Outcome::Offline);
+        }
+    }
+
+    pub(super) fn lookup_due(&mut self, now: Instant, at: Instant, id: LookupId) {
+        let lookup = self.lookups.get_mut(&id);
+        if lookup.is_some_and(|lookup| lookup.alarm.rings(at)) {
+            self.look_at(now, id);
+        }
+    }
+
+    /// An instance was heard of in an answer; `is_new` if it was not known.
+    pub(super) fn heard(
+        &mut self,
+        now: Instant,
+        topic: &Name,
+        instance: &Name,
+        is_new: bool,
+        origin: &Origin,
+    ) {
+        let Some(topic) = self.cache.topics.get(topic) else {
+            return;
+        };
+        let (asked, mut is_news) = (topic.asked, topic.lookups.is_empty() && is_new);
+        for id in &topic.lookups {
+            if let Some(lookup) = self.lookups.get_mut(id)
+                && lookup.heard.insert(instance.clone())
+            {
+                is_news = true;
+                lookup.news.insert(origin.link, now);
+                self.stirred.insert(*id);
+            }
+        }
+        if !is_news || origin.is_near {
+            return;
+        }
+        let Some(link) = self.links.get_mut(origin.link) else {
+            return;
+        };
+        match &origin.asked {
+            Some(asked) => {
+                link.delays.observe(now.saturating_duration_since(asked.at));
+                link.delays.lossy |= asked.is_repeated;
+            }
+            // Where only answers to the standing port get through; what comes sooner may be an
+            // announcement.
+            None => {
+                let delay = asked.map(|asked| now.saturating_duration_since(asked));
+                let answers = Duration::from_millis(20)..Duration::from_millis(500);
+                if let Some(delay) = delay.filter(|delay| answers.contains(delay)) {
+                    link.delays.observe(delay);
+                }
+            }
+        }
+    }
+
+    /// Looks at the look-ups for which something new came.
+    pub(super) fn look_at_lookups(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.stirred) {
+            let Some(lookup) = self.lookups.get(&id) else {
+                continue;
+            };
+            let found = lookup.found || self.has_found(lookup);
+            if let Some(lookup) = self.lookups.get_mut(&id) {
+                lookup.found = found;
+            }
+            self.look_at(now, id);
+        }
+    }
+
+    /// Whether a node is known that answers the question.
+    fn has_found(&self, lookup: &Lookup) -> bool {
+        let topic = self.cache.topics.get(&lookup.topic);
+        let mut instances = topic.into_iter().flat_map(|topic| &topic.instances);
+        instances.any(|name| {
+            let node = self
+                .cache
+                .instances
+                .get(name)
+                .and_then(|known| known.node.as_ref());
+            node.is_some_and(|claim| claim.identity.answers(&lookup.question))
+        })
+    }
+
+    /// Whether all that was heard of is known by now, or can't be understood.
+    fn is_complete(&self, lookup: &Lookup) -> bool {
+        lookup.heard.iter().all(|name| {
+            let known = self.cache.instances.get(name);
+            known.is_none_or(|known| {
+                let unreadable = known.txt.as_ref().is_some_and(|txt| txt.facts.is_none());
+                known.node.is_some() || unreadable
+            })
+        })
+    }
+
+    fn look_at(&mut self, now: Instant, id: LookupId) {
+        let Some(lookup) = self.lookups.get(&id) else {
+            return;
+        };
+        match self.standing(now, lookup) {
+            Standing::Done(outcome) => self.finish(id, outcome),
+            Standing::AskAgain => {
+                let links = self.links.iter().filter(|link| link.delays.lossy);
+                let links: Vec<_> = links.map(|link| link.id).collect();
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    lookup.asked_again = true;
+                    lookup.news.extend(links.iter().map(|link| (*link, now)));
+                }
+                self.ask_round(now, id, &links);
+                self.look_at(now, id);
+            }
+            Standing::Open(until) => {
+                let next = self.ask_due_rounds(now, id);
+                let at = next.map_or(until, |next| next.min(until));
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    self.timers.set(&mut lookup.alarm, at, || Timer::Lookup(id));
+                }
+            }
+        }
+    }
+
+    fn standing(&self, now: Instant, lookup: &Lookup) -> Standing {
+        let or_open = |wait: Duration, outcome| {
+            // A wait too long to be counted is looked at again now and then.
+            let at = lookup.began.checked_add(wait);
+            let at = at.unwrap_or_else(|| now + Duration::from_secs(3_600));
+            match at <= now {
+                true => Standing::Done(outcome),
+                false => Standing::Open(at),
+            }
+        };
+        match (lookup.wait, lookup.found) {
+            (Wait::First, true) => Standing::Done(Outcome::First),
+            (Wait::For(wait), true) => or_open(wait, Outcome::Elapsed),
+            (Wait::For(wait), false) => or_open(wait, Outcome::NotFound),
+            (_, false) => or_open(GIVE_UP, Outcome::NotFound),
+            (_, true) => self.settling(now, lookup),
+        }
+    }
+
+    fn settling(&self, now: Instant, lookup: &Lookup) -> Standing {
+        let quiet = self.links.iter().map(|link| {
+            let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
+            last + link.quiet()
+        });
+        let quiet = quiet.max().unwrap_or(now);
+        if quiet > now {
+            return Standing::Open(quiet);
+        }
+        if !lookup.asked_again && self.links.iter().any(|link| link.delays.lossy) {
+            return Standing::AskAgain;
+        }
+        if quiet + SILENCE > now && !self.is_complete(lookup) {
+            return Standing::Open(quiet + SILENCE);
+        }
+        Standing::Done(Outcome::Settled)
+    }
+
+    /// Asks as far as it is time to; gives when to ask next.
+    fn ask_due_rounds(&mut self, now: Instant, id: LookupId) -> Option<Instant> {
+        loop {
+            let lookup = self.lookups.get_mut(&id)?;
+            let (delay, round) = ROUNDS.get(lookup.rounds)?;
+            let at = lookup.began + *delay;
+            if at > now {
+                return Some(at);
+            }
+            let found = lookup.found;
+            let is_first = lookup.rounds == 0;
+            lookup.rounds += 1;
+            let links: Vec<_> = self
+                .links
+                .iter()
+                .filter(|link| match round {
+                    Round::Always => true,
+                    Round::Unproven => !found || link.is_unproven(),
+                    Round::NothingFound => !found,
+                })
+                .map(|link| link.id)
+                .collect();
+            if is_first {
+                self.ask_standing(now, id);
+            }
+            // 50 ms is only for links that nobody has answered on, not for want of an answer.
+            if found || *delay != Duration::from_millis(50) {
+                self.ask_round(now, id, &links);
+            }
+        }
+    }
+
+    /// The same question from the standing port: some firewalls let only that answer in.
+    fn ask_standing(&mut self, now: Instant, id: LookupId) {
+        let Some(lookup) = self.lookups.get(&id) else {
+            return;
+        };
+        let name = lookup.topic.clone();
+        let Some(topic) = self.cache.topics.get_mut(&name) else {
+            return;
+        };
+        let second = Duration::from_secs(1);
+        if topic.asked.is_some_and(|asked| asked + second > now) {
+            return;
+        }
+        topic.asked = Some(now);
+        if topic.browses > 0 {
+            topic.interval = 2 * second;
+            topic.next = Some(now + second);
+        }
+        self.batch.topics.insert(name.clone());
+        self.arm_topic(&name);
+    }
+
+    fn ask_round(&mut self, now: Instant, id: LookupId, links: &[LinkId]) {
+        let Some(lookup) = self.lookups.get(&id) else {
+            return;
+        };
+        let topic = lookup.topic.clone();
+        let is_repeated = lookup.rounds > 1;
+        let mut known = match is_repeated {
+            true => self.cache.known_answers(now, &topic),
+            false => Vec::new(),
+        };
+        known.truncate(MAX_KNOWN);
+        let asks = vec![Ask::new(topic.clone(), kind::PTR)];
+        self.ask_once(now, asks, known, links, is_repeated);
+    }
+
+    /// Asks one-shot questions, with an id of its own on each link.
+    pub(super) fn ask_once(
+        &mut self,
+        now: Instant,
+        asks: Vec<Ask>,
+        known: Vec<Record>,
+        links: &[LinkId],
+        is_repeated: bool,
+    ) {
+        if self.asked.len() + links.len() > MAX_ASKED {
+            self.asked.retain(|_, asked| asked.at + ANSWERABLE > now);
+            if self.asked.len() + links.len() > MAX_ASKED {
+                return;
+            }
+        }
+        let payloads = pack_question(0, asks, known);
+        for link in links {
+            let id = self.random.u16(1..);
+            let asked = Asked {
+                at: now,
+                is_repeated,
+            };
+            self.asked.insert(id, asked);
+            for payload in &payloads {
+                let mut payload = payload.clone();
+                payload[..2].copy_from_slice(&id.to_be_bytes());
+                self.send(now, *link, Port::Query, Destination::Multicast, payload);
+            }
+        }
+    }
+
+    /// The one-shot question that an answer with this id is for.
+    pub(super) fn asked(&self, now: Instant, id: u16) -> Option<&Asked> {
+        self.asked
+            .get(&id)
+            .filter(|asked| asked.at + ANSWERABLE > now)
+    }
+}
+
+/// Known answers in a question that is asked again: as many as surely fit into one packet.
+const MAX_KNOWN: usize = 12;

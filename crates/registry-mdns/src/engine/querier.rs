@@ -1,0 +1,378 @@
+//! Asking for good (RFC 6762 section 5.2): standing questions, refreshes, what is missing.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Destination, Engine, Port, Question, Transmit,
+    cache::{Address, Instance, Topic},
+    links::LinkId,
+    own::Answer,
+    packing::{Unit, pack, pack_question},
+    timers::Timer,
+};
+use crate::codec::{Ask, Message, Name, Record, kind};
+
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+const LAST_INTERVAL: Duration = Duration::from_secs(3_600);
+/// When to ask for the SRV, TXT or address that a pointer came without, after the last time.
+const MISSING: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+
+impl Engine {
+    /// Where the pointers to the nodes that answer a question stand.
+    pub(super) fn topic(&self, question: &Question) -> Option<Name> {
+        match question {
+            Question::All => Some(self.names.service_type.clone()),
+            Question::Service { name, .. } => self.names.subtype(name),
+        }
+    }
+
+    pub(super) fn begin_browse(&mut self, now: Instant, question: &Question) {
+        let Some(name) = self.topic(question) else {
+            return;
+        };
+        let topic = self.cache.topics.entry(name.clone()).or_default();
+        topic.browses += 1;
+        if topic.browses == 1 {
+            self.ask_soon(now, &name);
+        }
+    }
+
+    pub(super) fn stop_browse(&mut self, question: &Question) {
+        let Some(name) = self.topic(question) else {
+            return;
+        };
+        if let Some(topic) = self.cache.topics.get_mut(&name) {
+            topic.browses = topic.browses.saturating_sub(1);
+        }
+        self.release_topic(&name);
+    }
+
+    /// Forgets a topic that nobody asks for any more, and what was known only for it.
+    pub(super) fn release_topic(&mut self, name: &Name) {
+        let unused = |topic: &Topic| topic.browses == 0 && topic.lookups.is_empty();
+        if !self.cache.topics.get(name).is_some_and(unused) {
+            return;
+        }
+        let topic = self.cache.topics.remove(name);
+        for instance in topic.into_iter().flat_map(|topic| topic.instances) {
+            let Some(known) = self.cache.instances.get_mut(&instance) else {
+                continue;
+            };
+            known.pointers.retain(|(topic, _)| topic != name);
+            if known.pointers.is_empty() {
+                self.forget_instance(&instance);
+            }
+        }
+    }
+
+    /// Asks a standing question after the delay of RFC 6762 section 5.2 and at growing intervals
+    /// from then on, but never twice in a second.
+    pub(super) fn ask_soon(&mut self, now: Instant, name: &Name) {
+        let jitter = Duration::from_millis(self.random.u64(20..=120));
+        let Some(topic) = self
+            .cache
+            .topics
+            .get_mut(name)
+            .filter(|topic| topic.browses > 0)
+        else {
+            return;
+        };
+        let soon = topic
+            .asked
+            .map_or(now, |asked| now.max(asked + FIRST_INTERVAL))
+            + jitter;
+        topic.interval = FIRST_INTERVAL;
+        topic.next = Some(topic.next.map_or(soon, |next| next.min(soon)));
+        self.arm_topic(name);
+    }
+
+    pub(super) fn ask_all_soon(&mut self, now: Instant) {
+        let topics: Vec<_> = self.cache.topics.keys().cloned().collect();
+        for name in topics {
+            self.ask_soon(now, &name);
+        }
+    }
+
+    pub(super) fn arm_topic(&mut self, name: &Name) {
+        if let Some(topic) = self.cache.topics.get_mut(name)
+            && let Some(next) = topic.next
+        {
+            self.timers
+                .set(&mut topic.alarm, next, || Timer::Topic(name.clone()));
+        }
+    }
+
+    pub(super) fn topic_due(&mut self, now: Instant, at: Instant, name: &Name) {
+        let Some(topic) = self.cache.topics.get_mut(name) else {
+            return;
+        };
+        if !topic.alarm.rings(at) || topic.browses == 0 {
+            return;
+        }
+        if topic.next.is_some_and(|next| next <= now) {
+            topic.asked = Some(now);
+            topic.next = Some(now + topic.interval);
+            topic.interval = (topic.interval * 2).min(LAST_INTERVAL);
+            self.batch.topics.insert(name.clone());
+        }
+        self.arm_topic(name);
+    }
+
+    /// Looks after an instance: what is over goes, what is about to be over is asked for.
+    pub(super) fn instance_due(&mut self, now: Instant, at: Instant, name: &Name) {
+        let floor = self.expiry_floor;
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return;
+        };
+        if !instance.alarm.rings(at) || self.links.is_empty() {
+            return;
+        }
+        let disturbed = instance.end_leases(now, floor);
+        let is_gone = instance.pointers.is_empty();
+        self.batch.ask(instance.take_refreshes(now, name));
+        for topic in disturbed {
+            self.ask_soon(now, &topic);
+        }
+        if is_gone {
+            self.forget_instance(name);
+            return;
+        }
+        let missing = self
+            .cache
+            .instances
+            .get(name)
+            .and_then(|known| known.ask_at);
+        if missing.is_some_and(|ask_at| ask_at <= now) {
+            self.ask_missing(now, name);
+        }
+        self.follow(now, name);
+    }
+
+    pub(super) fn host_due(&mut self, now: Instant, at: Instant, name: &Name) {
+        let floor = self.expiry_floor;
+        let Some(host) = self.cache.hosts.get_mut(name) else {
+            return;
+        };
+        if !host.alarm.rings(at) || self.links.is_empty() {
+            return;
+        }
+        let before = host.addresses.len();
+        host.addresses
+            .retain(|known| !known.lease.is_over(now, floor));
+        let users = match host.addresses.len() < before {
+            true => host.users.iter().cloned().collect(),
+            false => Vec::new(),
+        };
+        let due = |known: &mut Address| {
+            let kind = if known.address.is_ipv4() {
+                kind::A
+            } else {
+                kind::AAAA
+            };
+            known.lease.take_refresh(now).then_some(kind)
+        };
+        let kinds: Vec<_> = host.addresses.iter_mut().filter_map(due).collect();
+        self.batch
+            .ask(kinds.into_iter().map(|kind| (name.clone(), kind)));
+        self.arm_host(name);
+        for user in users {
+            if let Some(instance) = self.cache.instances.get_mut(&user) {
+                instance.is_dirty = true;
+            }
+            self.follow(now, &user);
+        }
+    }
+
+    /// What an instance lacks to be a node.
+    fn missing(&self, name: &Name, instance: &Instance) -> Vec<(Name, u16)> {
+        if instance.node.is_some() || instance.pointers.is_empty() {
+            return Vec::new();
+        }
+        let mut missing = Vec::new();
+        if instance.srv.is_none() {
+            missing.push((name.clone(), kind::SRV));
+        }
+        if instance.txt.is_none() {
+            missing.push((name.clone(), kind::TXT));
+        }
+        if let (Some((srv, _)), Some(txt)) = (&instance.srv, &instance.txt)
+            && txt
+                .facts
+                .as_ref()
+                .is_some_and(|facts| facts.address.is_none())
+        {
+            missing.push((srv.target.clone(), kind::A));
+            missing.push((srv.target.clone(), kind::AAAA));
+        }
+        missing
+    }
+
+    /// Plans to ask for what is missing: it may be in the next packet.
+    pub(super) fn ask_for_missing(&mut self, now: Instant, name: &Name) {
+        let Some(instance) = self.cache.instances.get(name) else {
+            return;
+        };
+        let is_complete = self.missing(name, instance).is_empty();
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return;
+        };
+        if is_complete {
+            instance.asked = 0;
+            instance.ask_at = None;
+        } else if instance.ask_at.is_none()
+            && let Some(delay) = MISSING.get(instance.asked as usize)
+        {
+            instance.ask_at = Some(now + *delay);
+        }
+    }
+
+    fn ask_missing(&mut self, now: Instant, name: &Name) {
+        let Some(instance) = self.cache.instances.get(name) else {
+            return;
+        };
+        let missing = self.missing(name, instance);
+        let is_looked_up = instance.pointers.iter().any(|(topic, _)| {
+            let topic = self.cache.topics.get(topic);
+            topic.is_some_and(|topic| !topic.lookups.is_empty())
+        });
+        // Those who wait for the answer ask from the query sockets, too: that is answered at once,
+        // and may be repeated within a second.
+        if is_looked_up && !missing.is_empty() {
+            let asks = missing
+                .iter()
+                .map(|(name, kind)| Ask::new(name.clone(), *kind))
+                .collect();
+            let links = self.links.ids();
+            self.ask_once(now, asks, Vec::new(), &links, true);
+        }
+        self.batch.ask(missing);
+        if let Some(instance) = self.cache.instances.get_mut(name) {
+            instance.asked += 1;
+            instance.ask_at = None;
+        }
+    }
+
+    /// Sends the standing questions that have come together.
+    pub(super) fn flush_questions(&mut self, now: Instant) {
+        let topics = std::mem::take(&mut self.batch.topics);
+        let others = std::mem::take(&mut self.batch.asks);
+        if topics.is_empty() && others.is_empty() {
+            return;
+        }
+        let mut payloads = Vec::new();
+        if !topics.is_empty() {
+            let known = topics
+                .iter()
+                .flat_map(|topic| self.known_answers(now, topic))
+                .collect();
+            let asks = topics
+                .into_iter()
+                .map(|topic| Ask::new(topic, kind::PTR))
+                .collect();
+            payloads.extend(pack_question(0, asks, known));
+        }
+        let units = others.into_iter().map(|(name, kind)| Unit {
+            questions: vec![Ask::new(name, kind)],
+            ..Unit::default()
+        });
+        payloads.extend(pack(&Message::query(), units.collect()));
+        for link in self.links.ids() {
+            for payload in &payloads {
+                self.send(
+                    now,
+                    link,
+                    Port::Standing,
+                    Destination::Multicast,
+                    payload.clone(),
+                );
+            }
+        }
+    }
+
+    /// What need not be answered: what is known, and one's own.
+    pub(super) fn known_answers(&self, now: Instant, topic: &Name) -> Vec<Record> {
+        let mut known = self.cache.known_answers(now, topic);
+        if *topic == self.names.service_type {
+            for key in self.own.keys() {
+                self.own
+                    .records(&self.names, Answer::Listed(key), None, &mut known);
+            }
+        } else {
+            for key in self.own.named(topic) {
+                self.own
+                    .records(&self.names, Answer::Named(*key), None, &mut known);
+            }
+        }
+        known
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        (interface, family): LinkId,
+        port: Port,
+        to: Destination,
+        payload: Vec<u8>,
+    ) {
+        let transmit = Transmit {
+            payload,
+            interface,
+            family,
+            port,
+            to,
+        };
+        self.outbox.push(now, transmit);
+        self.arm_outbox();
+    }
+}
+
+impl Instance {
+    /// Drops what is over; gives the topics that missed it, if anything was.
+    fn end_leases(&mut self, now: Instant, floor: Option<Instant>) -> Vec<Name> {
+        if !self.leases().any(|lease| lease.is_over(now, floor)) {
+            return Vec::new();
+        }
+        let topics = self
+            .pointers
+            .iter()
+            .map(|(topic, _)| topic.clone())
+            .collect();
+        self.pointers
+            .retain(|(_, lease)| !lease.is_over(now, floor));
+        self.srv.take_if(|(_, lease)| lease.is_over(now, floor));
+        self.txt.take_if(|txt| txt.lease.is_over(now, floor));
+        self.is_dirty = true;
+        topics
+    }
+
+    /// What to ask for so that it does not end. Who answers for a pointer sends the rest along.
+    fn take_refreshes(&mut self, now: Instant, name: &Name) -> Vec<(Name, u16)> {
+        let mut wanted = Vec::new();
+        for (topic, lease) in &mut self.pointers {
+            if lease.take_refresh(now) {
+                wanted.push((topic.clone(), kind::PTR));
+            }
+        }
+        let by_pointer = !wanted.is_empty();
+        let srv = self
+            .srv
+            .as_mut()
+            .is_some_and(|(_, lease)| lease.take_refresh(now));
+        let txt = self
+            .txt
+            .as_mut()
+            .is_some_and(|txt| txt.lease.take_refresh(now));
+        if srv && !by_pointer {
+            wanted.push((name.clone(), kind::SRV));
+        }
+        if txt && !by_pointer {
+            wanted.push((name.clone(), kind::TXT));
+        }
+        wanted
+    }
+}

@@ -1,0 +1,513 @@
+//! Answering questions (RFC 6762 section 6).
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Destination, Engine, Interface, NodeKey, Port, Transmit,
+    links::LinkId,
+    own::{Answer, Own, Owner},
+    packing::{Unit, pack},
+    timers::{Alarm, Timer},
+    version::Version,
+};
+use crate::{
+    codec::{Ask, Data, Message, Name, Record, kind},
+    mapping::decode,
+};
+
+/// RFC 6762 section 6: a record is multicast once a second, in defence four times.
+const RATE: Duration = Duration::from_secs(1);
+const DEFENCE_RATE: Duration = Duration::from_millis(250);
+/// RFC 6762 section 6.7.
+const LEGACY_TTL: u32 = 10;
+/// For each peer that may answer the same one-shot question at the same moment.
+const SPREAD: Duration = Duration::from_micros(20);
+const MAX_SPREAD: Duration = Duration::from_millis(120);
+/// Questions in several packets that are waited for at a time, and records in each.
+const MAX_DEFERRED: usize = 64;
+const MAX_KNOWN: usize = 8_192;
+
+/// A question with more known answers than fit into its packet (RFC 6762 section 7.2).
+#[derive(Debug)]
+pub(super) struct Deferred {
+    message: Message,
+    link: LinkId,
+    alarm: Alarm,
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy)]
+struct Asker {
+    source: SocketAddr,
+    link: LinkId,
+    /// Whether it is none that speaks mDNS, but one that waits for one unicast answer.
+    is_legacy: bool,
+}
+
+impl Engine {
+    /// Takes a question in.
+    pub(super) fn take_query(
+        &mut self,
+        now: Instant,
+        message: Message,
+        source: SocketAddr,
+        link: LinkId,
+    ) {
+        let asker = Asker {
+            source,
+            link,
+            is_legacy: source.port() != self.config.port,
+        };
+        if asker.is_legacy {
+            self.answer_legacy(now, &message, asker);
+        } else if !message.authorities.is_empty() {
+            self.meet_probe(now, &message, asker);
+        } else {
+            self.answer_in_time(now, message, asker);
+        }
+    }
+
+    /// Waits for the rest of a question that comes in several packets.
+    fn answer_in_time(&mut self, now: Instant, message: Message, asker: Asker) {
+        let is_open = message.truncated;
+        let has_room = self.deferred.len() < MAX_DEFERRED;
+        let known = self.deferred.get_mut(&asker.source);
+        let whole = match known.filter(|deferred| deferred.link == asker.link) {
+            Some(deferred) => {
+                deferred.message.questions.extend(message.questions);
+                if deferred.message.answers.len() < MAX_KNOWN {
+                    deferred.message.answers.extend(message.answers);
+                }
+                if is_open {
+                    return;
+                }
+                self.deferred
+                    .remove(&asker.source)
+                    .map(|deferred| deferred.message)
+            }
+            None if is_open && has_room => {
+                let wait = Duration::from_millis(self.random.u64(400..=500));
+                let mut deferred = Deferred {
+                    message,
+                    link: asker.link,
+                    alarm: Alarm::default(),
+                };
+                let timer = || Timer::Deferred(asker.source);
+                self.timers.set(&mut deferred.alarm, now + wait, timer);
+                self.deferred.insert(asker.source, deferred);
+                return;
+            }
+            None => Some(message),
+        };
+        if let Some(whole) = whole {
+            self.answer(now, &whole, asker, false);
+        }
+    }
+
+    pub(super) fn deferred_due(&mut self, now: Instant, at: Instant, source: SocketAddr) {
+        let rings = |deferred: &mut Deferred| deferred.alarm.rings(at);
+        if !self.deferred.get_mut(&source).is_some_and(rings) {
+            return;
+        }
+        if let Some(Deferred { message, link, .. }) = self.deferred.remove(&source) {
+            let asker = Asker {
+                source,
+                link,
+                is_legacy: false,
+            };
+            self.answer(now, &message, asker, false);
+        }
+    }
+
+    /// Somebody is about to take names (RFC 6762 section 8.1): sees whether they are one's own.
+    fn meet_probe(&mut self, now: Instant, message: &Message, asker: Asker) {
+        if target_of(message.authorities.iter())
+            .is_some_and(|target| self.own.is_own_target(target))
+        {
+            return;
+        }
+        let names: HashSet<&Name> = message.questions.iter().map(|ask| &ask.name).collect();
+        for name in names {
+            let Some((key, own)) = self.own.at(name) else {
+                continue;
+            };
+            let is_established = own.established;
+            let is_held = match self.proposed(name, &message.authorities) {
+                Some(version) => self.contest(now, name, &version),
+                None => true,
+            };
+            if is_held && is_established {
+                self.plan(now, asker.link, Answer::Instance(key), now, DEFENCE_RATE);
+            }
+        }
+        let mut rest = message.clone();
+        rest.questions
+            .retain(|ask| !matches!(self.own.owner(&ask.name), Some(Owner::Instance(_))));
+        self.answer(now, &rest, asker, true);
+    }
+
+    /// The version of the node that a probe proposes.
+    fn proposed(&mut self, name: &Name, authorities: &[Record]) -> Option<Version> {
+        let records = || authorities.iter().filter(|record| record.name == *name);
+        let target = target_of(records())?.clone();
+        let facts = records().find_map(|record| match &record.data {
+            Data::Txt(bytes) => decode(bytes, &mut self.cache.extras),
+            _ => None,
+        });
+        Some(Version::new(facts?.stamp, Some(target)))
+    }
+
+    /// The answers to the questions of a packet that are not known to the asker.
+    fn answers(
+        &self,
+        message: &Message,
+        interface: Option<&Interface>,
+        legacy: bool,
+    ) -> Vec<(Answer, Ask)> {
+        let known = Known::new(&message.answers);
+        let mut answers = Vec::new();
+        for ask in &message.questions {
+            self.each_answer(ask, interface, |answer| {
+                if !self.is_known(&known, answer, legacy) {
+                    answers.push((answer, ask.clone()));
+                }
+            });
+        }
+        answers
+    }
+
+    fn each_answer(&self, ask: &Ask, interface: Option<&Interface>, mut give: impl FnMut(Answer)) {
+        if ask.wants(kind::PTR) {
+            if ask.name == self.names.service_type {
+                self.own
+                    .keys()
+                    .into_iter()
+                    .map(Answer::Listed)
+                    .for_each(&mut give);
+            } else if ask.name == self.names.types && !self.own.is_empty() {
+                give(Answer::Types);
+            }
+            self.own
+                .named(&ask.name)
+                .iter()
+                .copied()
+                .map(Answer::Named)
+                .for_each(&mut give);
+        }
+        match self.own.owner(&ask.name) {
+            Some(Owner::Instance(key)) if ask.wants(kind::SRV) || ask.wants(kind::TXT) => {
+                give(Answer::Instance(key));
+            }
+            Some(Owner::Instance(key)) => give(Answer::OnlyInstance(key)),
+            Some(Owner::Host(key)) if self.own.has_address(key, ask.kind, interface) => {
+                give(Answer::Host(key));
+            }
+            Some(Owner::Host(key)) => give(Answer::OnlyHost(key)),
+            None => {}
+        }
+    }
+
+    /// Known-answer suppression (RFC 6762 section 7.1).
+    fn is_known(&self, known: &Known<'_>, answer: Answer, legacy: bool) -> bool {
+        if known.0.is_empty() {
+            return false;
+        }
+        let mut records = Vec::new();
+        self.own.records(&self.names, answer, None, &mut records);
+        !records.is_empty()
+            && records.iter().all(|record| {
+                let ttl = if legacy {
+                    record.ttl.min(LEGACY_TTL)
+                } else {
+                    record.ttl
+                };
+                known.has(record, ttl)
+            })
+    }
+
+    /// Answers by multicast, or by unicast where that was asked for and others need not hear it.
+    fn answer(&mut self, now: Instant, message: &Message, asker: Asker, is_probe: bool) {
+        let answers = self.answers(message, self.links.interface(asker.link.0), false);
+        let mut direct = Vec::new();
+        let delay = Duration::from_millis(self.random.u64(20..=120));
+        for (answer, ask) in answers {
+            if ask.unicast && self.was_multicast_recently(now, asker.link, answer) {
+                direct.push((answer, ask));
+                continue;
+            }
+            let is_shared = matches!(answer, Answer::Types | Answer::Listed(_) | Answer::Named(_));
+            let due = if is_shared { now + delay } else { now };
+            let rate = if is_probe { DEFENCE_RATE } else { RATE };
+            self.plan(now, asker.link, answer, due, rate);
+        }
+        if !direct.is_empty() {
+            let units = self.units(direct.iter().map(|(answer, _)| *answer), asker.link);
+            for payload in pack(&Message::answer(), units) {
+                let to = Destination::Unicast(asker.source);
+                self.send(now, asker.link, Port::Standing, to, payload);
+            }
+        }
+    }
+
+    /// RFC 6762 section 5.4: within the last quarter of its lifetime.
+    fn was_multicast_recently(&mut self, now: Instant, link: LinkId, answer: Answer) -> bool {
+        let ttl = match answer {
+            Answer::Listed(key)
+            | Answer::Named(key)
+            | Answer::Instance(key)
+            | Answer::OnlyInstance(key) => self.own.get(key).map_or(0, |own| own.ttl),
+            Answer::Host(_) | Answer::OnlyHost(_) => 120,
+            Answer::Types => 4_500,
+        };
+        let quarter = Duration::from_secs(u64::from(ttl)) / 4;
+        let sent = self
+            .links
+            .get_mut(link)
+            .and_then(|link| link.sent.get(&answer).copied());
+        sent.is_some_and(|sent| sent + quarter > now)
+    }
+
+    /// Plans to multicast an answer, not before its rate allows it.
+    fn plan(&mut self, now: Instant, link: LinkId, answer: Answer, due: Instant, rate: Duration) {
+        let Some(link) = self.links.get_mut(link) else {
+            return;
+        };
+        let allowed = link.sent.get(&answer).map_or(now, |sent| *sent + rate);
+        let due = due.max(allowed);
+        let planned = link.pending.entry(answer).or_insert(due);
+        *planned = (*planned).min(due);
+        let (at, id) = (*planned, link.id);
+        self.timers.set(&mut link.alarm, at, || Timer::Answers(id));
+    }
+
+    /// Multicasts the answers whose time has come, and others that may go along (section 6.4).
+    pub(super) fn answers_due(&mut self, now: Instant, at: Instant, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if !link.alarm.rings(at) {
+            return;
+        }
+        let mut due = Vec::new();
+        if link.pending.values().any(|at| *at <= now) {
+            let sent = &link.sent;
+            link.pending.retain(|answer, at| {
+                let goes = *at <= now || sent.get(answer).is_none_or(|sent| *sent + RATE <= now);
+                if goes {
+                    due.push(*answer);
+                }
+                !goes
+            });
+        }
+        if let Some(next) = link.pending.values().min().copied() {
+            self.timers
+                .set(&mut link.alarm, next, || Timer::Answers(id));
+        }
+        due.sort_unstable();
+        self.multicast(now, id, &due);
+    }
+
+    /// Multicasts answers on a link at once.
+    pub(super) fn multicast(&mut self, now: Instant, id: LinkId, answers: &[Answer]) {
+        let units = self.units(answers.iter().copied(), id);
+        if let Some(link) = self.links.get_mut(id) {
+            for answer in answers {
+                link.sent.insert(*answer, now);
+                link.pending.remove(answer);
+            }
+        }
+        for payload in pack(&Message::answer(), units) {
+            self.send(now, id, Port::Standing, Destination::Multicast, payload);
+        }
+    }
+
+    /// The records of answers, and what goes with them (RFC 6762 section 6.2, RFC 6763 section
+    /// 12): whoever hears of a node hears all of it.
+    fn units(&self, answers: impl Iterator<Item = Answer>, link: LinkId) -> Vec<Unit> {
+        let interface = self.links.interface(link.0);
+        let mut nodes: BTreeMap<NodeKey, Unit> = BTreeMap::new();
+        let mut others = Vec::new();
+        let mut told = HashSet::new();
+        for answer in answers {
+            let unit = match answer {
+                Answer::Listed(key) | Answer::Named(key) | Answer::Instance(key) => {
+                    if matches!(answer, Answer::Instance(_)) {
+                        told.insert(key);
+                    }
+                    nodes.entry(key).or_default()
+                }
+                _ => {
+                    others.push(Unit::default());
+                    let last = others.len() - 1;
+                    &mut others[last]
+                }
+            };
+            self.own
+                .records(&self.names, answer, interface, &mut unit.answers);
+            if let Answer::Host(key) = answer {
+                let only = Answer::OnlyHost(key);
+                self.own
+                    .records(&self.names, only, interface, &mut unit.additionals);
+            }
+        }
+        for (key, unit) in &mut nodes {
+            if !told.contains(key) {
+                let instance = Answer::Instance(*key);
+                self.own
+                    .records(&self.names, instance, interface, &mut unit.additionals);
+            }
+            if let Some(own) = self.own.get(*key) {
+                let host = Answer::Host(own.host);
+                self.own
+                    .records(&self.names, host, interface, &mut unit.additionals);
+            }
+        }
+        nodes.into_values().chain(others).collect()
+    }
+
+    /// RFC 6762 section 6.7: one unicast answer, that looks like one of unicast DNS.
+    fn answer_legacy(&mut self, now: Instant, message: &Message, asker: Asker) {
+        let is_own = self.asked(now, message.id).is_some() && self.links.is_own(asker.source.ip());
+        if is_own {
+            return;
+        }
+        let interface = self.links.interface(asker.link.0);
+        let answers = self.answers(message, interface, true);
+        if answers.is_empty() {
+            return;
+        }
+        let mut units = self.units(answers.iter().map(|(answer, _)| *answer), asker.link);
+        for record in units
+            .iter_mut()
+            .flat_map(|unit| unit.answers.iter_mut().chain(&mut unit.additionals))
+        {
+            record.ttl = record.ttl.min(LEGACY_TTL);
+            record.flush = false;
+        }
+        let mut template = Message::answer();
+        template.id = message.id;
+        template.questions.clone_from(&message.questions);
+        let delay = self.spread(message);
+        for payload in pack(&template, units) {
+            let (interface, family) = asker.link;
+            let transmit = Transmit {
+                payload,
+                interface,
+                family,
+                port: Port::Standing,
+                to: Destination::Unicast(asker.source),
+            };
+            match delay {
+                Some(delay) => self.outbox.push_later(now + delay, transmit),
+                None => self.outbox.push(now, transmit),
+            }
+        }
+        self.arm_outbox();
+    }
+
+    /// Where many answer the same question, they do not do so at the same moment.
+    fn spread(&mut self, message: &Message) -> Option<Duration> {
+        let peers = message
+            .questions
+            .iter()
+            .filter_map(|ask| self.cache.topics.get(&ask.name));
+        let peers = peers.map(|topic| topic.instances.len()).max()?;
+        let most = MAX_SPREAD.min(SPREAD * u32::try_from(peers).unwrap_or(u32::MAX));
+        // Below that, a timer would cost more than it spreads.
+        let worthwhile = most >= Duration::from_millis(1);
+        worthwhile.then(|| Duration::from_micros(self.random.u64(0..=most.as_micros() as u64)))
+    }
+
+    /// Sends what the registrations have to say on all links.
+    pub(super) fn flush_registrations(&mut self, now: Instant) {
+        let announcements = std::mem::take(&mut self.batch.announcements);
+        let probes = std::mem::take(&mut self.batch.probes);
+        let goodbyes = std::mem::take(&mut self.batch.goodbyes);
+        if announcements.is_empty() && probes.is_empty() && goodbyes.is_empty() {
+            return;
+        }
+        let answers: Vec<_> = announcements
+            .into_iter()
+            .flat_map(|(key, is_whole)| {
+                let pointers = [Answer::Listed(key), Answer::Named(key)];
+                let pointers = pointers.into_iter().filter(move |_| is_whole);
+                pointers.chain([Answer::Instance(key)])
+            })
+            .collect();
+        let goodbyes = goodbyes.into_iter().map(|answers| Unit {
+            answers,
+            ..Unit::default()
+        });
+        let goodbyes = pack(&Message::answer(), goodbyes.collect());
+        let probes = probes.iter().filter_map(|key| self.own.get(*key));
+        let probes = pack(
+            &Message::query(),
+            probes.map(|own| self.probe(own)).collect(),
+        );
+        for link in self.links.ids() {
+            for payload in goodbyes.iter().chain(&probes) {
+                self.send(
+                    now,
+                    link,
+                    Port::Standing,
+                    Destination::Multicast,
+                    payload.clone(),
+                );
+            }
+            self.multicast(now, link, &answers);
+        }
+    }
+
+    /// RFC 6762 section 8.1: the question, and in the authority section what it is asked for.
+    fn probe(&self, own: &Own) -> Unit {
+        let mut authorities = self.own.instance(own);
+        for record in &mut authorities {
+            record.flush = false;
+        }
+        Unit {
+            questions: vec![Ask::new(own.instance.clone(), kind::ANY)],
+            authorities,
+            ..Unit::default()
+        }
+    }
+}
+
+fn target_of<'a>(mut records: impl Iterator<Item = &'a Record>) -> Option<&'a Name> {
+    records.find_map(|record| match &record.data {
+        Data::Srv(srv) => Some(&srv.target),
+        _ => None,
+    })
+}
+
+/// The known answers of a question, by name.
+struct Known<'a>(HashMap<&'a Name, Vec<&'a Record>, foldhash::fast::RandomState>);
+
+impl<'a> Known<'a> {
+    fn new(records: &'a [Record]) -> Self {
+        let mut known: HashMap<_, Vec<_>, _> = HashMap::default();
+        for record in records {
+            // Pointers of a name are many; each is looked for by where it points.
+            let name = match &record.data {
+                Data::Ptr(target) => target,
+                _ => &record.name,
+            };
+            known.entry(name).or_default().push(record);
+        }
+        Self(known)
+    }
+
+    fn has(&self, record: &Record, ttl: u32) -> bool {
+        let name = match &record.data {
+            Data::Ptr(target) => target,
+            _ => &record.name,
+        };
+        let known = self.0.get(name).into_iter().flatten();
+        known
+            .filter(|known| known.name == record.name && known.data == record.data)
+            .any(|known| u64::from(known.ttl) * 2 >= u64::from(ttl))
+    }
+}

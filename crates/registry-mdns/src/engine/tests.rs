@@ -1,0 +1,4 @@
+//! In virtual time: several engines on a simulated link.
+
+mod finding;
+mod net;

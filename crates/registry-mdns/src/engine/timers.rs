@@ -1,0 +1,107 @@
+//! Deadlines.
+
+use std::{cmp::Ordering, collections::BinaryHeap, net::SocketAddr, time::Instant};
+
+use super::{LookupId, NodeKey, links::LinkId};
+use crate::codec::Name;
+
+/// What is to be looked after when its time has come.
+#[derive(Clone, Debug)]
+pub(super) enum Timer {
+    /// A registration: probes, announcements, its end.
+    Own(NodeKey),
+    /// Goodbyes that are said again.
+    Goodbyes,
+    /// What is known of an instance: refresh and expiry.
+    Instance(Name),
+    /// The addresses of a host.
+    Host(Name),
+    /// A standing question.
+    Topic(Name),
+    /// A look-up.
+    Lookup(LookupId),
+    /// Answers that wait to be multicast on a link.
+    Answers(LinkId),
+    /// A question that came in several packets.
+    Deferred(SocketAddr),
+    /// Packets that wait for their turn.
+    Outbox,
+}
+
+/// The deadlines of an engine, the earliest first.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Entry>,
+    order: u64,
+}
+
+/// The one deadline of something: whoever holds it decides again when it rings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alarm(Option<Instant>);
+
+impl Alarm {
+    /// Whether a deadline that has come is this one. Those that were brought forward still come.
+    pub(super) fn rings(&mut self, at: Instant) -> bool {
+        let rings = self.0 == Some(at);
+        if rings {
+            self.0 = None;
+        }
+        rings
+    }
+}
+
+impl Timers {
+    /// Sees to it that `alarm` rings by `at`; it may ring before.
+    pub(super) fn set(&mut self, alarm: &mut Alarm, at: Instant, timer: impl FnOnce() -> Timer) {
+        if alarm.0.is_none_or(|armed| at < armed) {
+            alarm.0 = Some(at);
+            self.order += 1;
+            self.heap.push(Entry {
+                at,
+                order: self.order,
+                timer: timer(),
+            });
+        }
+    }
+
+    /// The earliest deadline; it may turn out that nothing is to be done.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+
+    /// Takes the earliest deadline that has come.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|entry| (entry.at, entry.timer))
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    /// Deadlines of the same time come in the order in which they were set.
+    order: u64,
+    timer: Timer,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Entry {}
