@@ -1,1 +1,4 @@
-//! Examples of Vine.
+//! Examples of Vine. The programs are in the folder `examples`; here is what takes more than a
+//! program to show.
+
+pub mod file_registry;
