@@ -40,7 +40,8 @@ type Handle<'a> = &'a dyn Registry;
 ///
 /// It takes the attributes that each test shall have, and an expression, which may `.await`, of two
 /// new handles, `(a, b)`, of a registry that nobody else uses. Give both a namespace of their own,
-/// so that an engine which takes the default one for granted is found out.
+/// so that an engine which takes the default one for granted is found out. What else stands in the
+/// tuple, a server or a folder perhaps, lives as long as the case runs.
 ///
 /// ```
 /// # mod conformance {
@@ -79,8 +80,9 @@ macro_rules! __test {
     ([$(#[$attribute:meta])+] $handles:expr, $theme:ident, $case:ident) => {
         $(#[$attribute])+
         async fn $case() {
-            let (a, b) = $handles;
-            $crate::run(stringify!($theme), stringify!($case), &a, &b).await;
+            let handles = $handles;
+            let (a, b, ..) = &handles;
+            $crate::run(stringify!($theme), stringify!($case), a, b).await;
         }
     };
 }
