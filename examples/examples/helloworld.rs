@@ -34,18 +34,18 @@ async fn main() -> ExitCode {
         .version("v1.0.0")
         .flags(&flags)
         .drain_time(Duration::from_millis(200))
-        .after_start(move |app| async move { find_and_call(&app, &registry_flags, started).await })
-        .after_stop(|| async {
-            say("\nDeregistered, and everything is answered. Goodbye!");
-            Ok(())
-        });
+        .after_start(move |app| async move { find_and_call(&app, &registry_flags, started).await });
     let routes = Router::new().route("/", get(|| async { "Hello, world!" }));
     let served = app.run(|listener, shutdown| async move {
         axum::serve(listener, routes)
             .with_graceful_shutdown(shutdown.wait())
             .await
     });
-    cli::exit_code(served.await)
+    let served = served.await;
+    if served.is_ok() {
+        say("\nDeregistered, and everything is answered. Goodbye!");
+    }
+    cli::exit_code(served)
 }
 
 /// Does what a client in another process does: knows the name, and nothing else.

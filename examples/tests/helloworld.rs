@@ -113,18 +113,32 @@ async fn wrong_flags_exit_with_two_and_a_remedy_in_one_line() {
 
 #[tokio::test]
 async fn the_environment_counts_unless_it_is_empty() {
-    let ask = async |value: &str| {
+    let ask = async |name: &str, value: &str| {
         let mut command = command("helloworld");
-        command
-            .env("VINE_REGISTRY_DEFAULT", value)
-            .arg("--registry.option=prot=1");
+        command.env(name, value).arg("--registry.option=prot=1");
         String::from_utf8(command.output().await.unwrap().stderr).unwrap()
     };
-    assert!(ask("nosuch").await.contains("no registry \"nosuch\""));
-    assert!(
-        ask("memory")
-            .await
-            .contains("the memory registry has no setting")
-    );
-    assert!(ask("").await.contains("the mdns registry has no setting"));
+    for (name, value, said) in [
+        ("VINE_REGISTRY_DEFAULT", "nosuch", "no registry \"nosuch\""),
+        (
+            "VINE_REGISTRY_DEFAULT",
+            "memory",
+            "the memory registry has no setting",
+        ),
+        (
+            "VINE_REGISTRY_DEFAULT",
+            "",
+            "the mdns registry has no setting",
+        ),
+        ("VINE_REGISTRY_SECURE", "maybe", "--registry.secure"),
+        ("VINE_REGISTRY_SECURE", "yes", "no setting"),
+        ("VINE_REGISTRY_SECURE", "", "no setting"),
+        ("VINE_REGISTRY_TIMEOUT", "5", "30s, 500ms or 5m"),
+        ("VINE_REGISTRY_TIMEOUT", "", "no setting"),
+        ("VINE_SERVER_METADATA", "zone", "key=value"),
+        ("VINE_SERVER_METADATA", "", "no setting"),
+    ] {
+        let error = ask(name, value).await;
+        assert!(error.contains(said), "{name}={value}: {error}");
+    }
 }

@@ -1,3 +1,6 @@
+#[cfg(feature = "mdns")]
+mod mdns;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use vine_registry::{Error, MemoryRegistry, Options, Registry, Result, Url};
@@ -30,6 +33,8 @@ impl Registries {
     #[must_use]
     pub fn new() -> Self {
         let mut registries = Self::empty();
+        #[cfg(feature = "mdns")]
+        registries.insert("mdns", mdns::open);
         registries.insert("memory", memory);
         registries
     }

@@ -77,12 +77,20 @@ impl Process {
 
     /// Reads what it prints up to a line that holds `text`.
     pub(crate) async fn prints(&mut self, text: &str) -> String {
-        read_to(&mut self.stdout, text).await
+        match read_to(&mut self.stdout, text).await {
+            Ok(read) => read,
+            Err(printed) => {
+                self.child.start_kill().expect("it can be ended");
+                let (Ok(logged) | Err(logged)) = read_to(&mut self.stderr, "\n").await;
+                panic!("no {text:?} in:\n{printed}and on standard error:\n{logged}");
+            }
+        }
     }
 
     /// Reads what it logs up to a line that holds `text`.
     pub(crate) async fn logs(&mut self, text: &str) -> String {
-        read_to(&mut self.stderr, text).await
+        let read = read_to(&mut self.stderr, text).await;
+        read.unwrap_or_else(|logged| panic!("no {text:?} in:\n{logged}"))
     }
 
     /// Sends a signal, for instance `TERM`.
@@ -123,7 +131,11 @@ pub(crate) fn command(example: &str) -> Command {
     command
 }
 
-async fn read_to<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &str) -> String {
+/// What was read, with a line that holds `text` at its end, or without one.
+async fn read_to<R>(lines: &mut Lines<BufReader<R>>, text: &str) -> Result<String, String>
+where
+    R: AsyncRead + Unpin,
+{
     let mut read = String::new();
     let found = timeout(LONG, async {
         while let Some(line) = lines.next_line().await.expect("text") {
@@ -135,6 +147,8 @@ async fn read_to<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &s
         }
         false
     });
-    assert!(matches!(found.await, Ok(true)), "no {text:?} in:\n{read}");
-    read
+    match found.await {
+        Ok(true) => Ok(read),
+        _ => Err(read),
+    }
 }

@@ -116,6 +116,20 @@ fn a_url_says_it_all() {
     assert_eq!(&*registry.options().namespace, "test");
 }
 
+#[cfg(feature = "mdns")]
+#[test]
+fn mdns_is_the_default_and_has_flags_of_its_own() {
+    let registry = registry(&[
+        "--registry.mdns.port=5454",
+        "--registry.mdns.interface=lo,eth0",
+    ])
+    .expect("a registry");
+    assert_eq!(registry.name(), "mdns");
+    let parameters = &registry.options().parameters;
+    assert_eq!(parameters["port"], "5454");
+    assert_eq!(parameters["interface"], "lo,eth0");
+}
+
 #[test]
 fn booleans_take_the_usual_words_and_none() {
     for (flag, expected) in [
