@@ -96,7 +96,15 @@ impl RegistryFlags {
     pub fn open(&self, registries: &Registries) -> Result<Arc<dyn Registry>> {
         let url = self.url()?;
         let engine = self.engine(url.as_ref(), registries)?;
-        registries.open(engine, self.options(engine, url.as_ref())?)
+        let mut options = self.options(url.as_ref())?;
+        #[cfg(feature = "mdns")]
+        if engine == "mdns" {
+            self.mdns.apply(&mut options);
+        }
+        for (key, value) in self.option.iter().flat_map(Pairs::iter) {
+            options = options.with_parameter(key, value);
+        }
+        registries.open(engine, options)
     }
 
     /// Whether they say which registry to use.
@@ -142,7 +150,7 @@ impl RegistryFlags {
         }
     }
 
-    fn options(&self, engine: &str, url: Option<&Url>) -> Result<Options> {
+    fn options(&self, url: Option<&Url>) -> Result<Options> {
         let mut options = match url {
             Some(url) => Options::new().with_url(url),
             None => Options::new().with_addrs(
@@ -167,13 +175,6 @@ impl RegistryFlags {
                 ));
             }
             options.namespace = namespace.as_str().into();
-        }
-        #[cfg(feature = "mdns")]
-        if engine == "mdns" {
-            self.mdns.apply(&mut options);
-        }
-        for (key, value) in self.option.iter().flat_map(Pairs::iter) {
-            options = options.with_parameter(key, value);
         }
         self.secure(options)
     }
