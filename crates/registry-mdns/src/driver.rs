@@ -278,20 +278,20 @@ impl Driver {
                 }
             }
         }
-        let mut batch = Vec::new();
+        let (mut seen, mut others) = (Vec::new(), Vec::new());
         while let Some(event) = self.engine.poll_event() {
             match event {
                 EngineEvent::Found(remote) | EngineEvent::Changed(remote) => {
-                    batch.push(Sighting::Seen(remote));
+                    seen.push(Sighting::Seen(remote));
                 }
-                EngineEvent::Gone(remote) => batch.push(Sighting::Gone(remote)),
-                other => {
-                    self.take_in(&mut batch);
-                    self.hear(other);
-                }
+                EngineEvent::Gone(remote) => seen.push(Sighting::Gone(remote)),
+                other => others.push(other),
             }
         }
-        self.take_in(&mut batch);
+        // First who is there: a node that is lost to somebody else is then replaced and not gone,
+        // and a look-up ends with what it has found.
+        self.take_in(&seen);
+        others.into_iter().for_each(|event| self.hear(event));
     }
 
     fn hear(&mut self, event: EngineEvent) {
@@ -306,8 +306,8 @@ impl Driver {
     }
 
     /// Changes the view by what is seen of others, each run of one service in one go.
-    fn take_in(&mut self, batch: &mut Vec<Sighting>) {
-        for run in batch.chunk_by(|a, b| a.same_service(b)) {
+    fn take_in(&mut self, seen: &[Sighting]) {
+        for run in seen.chunk_by(|a, b| a.same_service(b)) {
             let service = &run[0].remote().service;
             let mut edit = self.view.edit(&service.namespace, &service.name);
             for sighting in run {
@@ -325,7 +325,6 @@ impl Driver {
             }
             edit.commit();
         }
-        batch.clear();
     }
 
     /// Opens and closes sockets as interfaces come and go.

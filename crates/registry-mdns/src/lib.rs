@@ -1,4 +1,58 @@
-//! In the making.
+//! The mDNS registry of Vine: processes on one network find each other without any server.
+//!
+//! [`MdnsRegistry`] implements [`vine_registry::Registry`] by multicast DNS (RFC 6762) and DNS-based
+//! service discovery (RFC 6763), so Avahi, Bonjour and every other such program sees what is
+//! registered here. [`MdnsOptions`] chooses the port, the interfaces and the versions of IP.
+//!
+//! ```no_run
+//! use vine_registry::{Node, Options, RegistryExt, Service};
+//! use vine_registry_mdns::{MdnsOptions, MdnsRegistry};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> vine_registry::Result<()> {
+//! let registry = MdnsRegistry::new(Options::new(), MdnsOptions::new())?;
+//! registry.register(Service::new("go.vine.test", "v1.0.0").with_node(Node::new("a", "10.0.0.7:11500"))).await?;
+//! for service in &registry.get_service("go.vine.test").await? {
+//!     println!("{} has {} nodes", service.version, service.nodes.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to expect of it
+//!
+//! - A registration is visible to others at once, while its name is still being probed. It ends with
+//!   a goodbye; if its process is killed, it is forgotten after its ttl, by default two minutes.
+//! - The first look-up of a name asks everybody and waits until nothing new is to be expected
+//!   ([`Wait`](vine_registry::Wait)). It also begins a standing browse: from then on answers come
+//!   from memory, until nobody has asked for five minutes.
+//! - A node id belongs to whoever registered it last; the other one is told so by
+//!   [`Error::Replaced`](vine_registry::Error::Replaced).
+//! - Without a usable interface it is an outage: calls give
+//!   [`Error::Unavailable`](vine_registry::Error::Unavailable), watches say stale, nothing is forgotten.
+//!   Interfaces that come and go are followed.
+//! - It does not cross routers, and it does not encrypt: whoever is on the link can read and claim
+//!   everything.
+//!
+//! # Inside
+//!
+//! The protocol is a state machine that knows neither sockets nor clocks (`engine`). One task
+//! (`driver`) owns it, the sockets (`socket`, `interfaces`) and the view of all services that handles
+//! read without a lock. `mapping` turns services into records, `codec` records into packets.
+//!
+//! | RFC 6762 | where |
+//! |---|---|
+//! | 5.1 one-shot questions; when an answer is complete | `engine/lookup.rs` |
+//! | 5.2 continuous questions, refreshing | `engine/querier.rs` |
+//! | 5.4, 6 to 6.3, 6.7, 7.1, 7.2 answering: delays, unicast, legacy, known answers | `engine/responder.rs` |
+//! | 6.1 negative answers | `engine/own.rs` |
+//! | 6.4, 6.5, 17 several records in a packet, sizes | `engine/packing.rs`, `engine/outbox.rs` |
+//! | 6.6, 9 conflicts later on; 10.1 goodbyes heard | `engine/intake.rs`, `engine/version.rs` |
+//! | 8 probing, tie-break, announcing, updates; 10.1 goodbyes said | `engine/prober.rs` |
+//! | 5.2, 10, 10.2 lifetimes, cache flush | `engine/cache.rs` |
+//! | 11, 14, 15 who may ask, interfaces, the shared port | `engine/links.rs`, `socket.rs`, `interfaces.rs` |
+//! | 16, 18 names, headers | `codec.rs` |
+//! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
 
 mod codec;
 mod driver;

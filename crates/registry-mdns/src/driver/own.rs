@@ -5,7 +5,10 @@ use std::{
 };
 
 use tokio::time::Instant;
-use vine_registry::{Error, Node, NodeRef, Result, Service, next_epoch, view::Entry};
+use vine_registry::{
+    Error, Node, NodeRef, Result, Service, next_epoch,
+    view::{Edit, Entry},
+};
 
 use super::{Driver, Holder};
 use crate::{
@@ -33,12 +36,11 @@ pub(super) struct Own {
 #[derive(Debug)]
 struct Registration {
     key: NodeKey,
-    epoch: u64,
     /// As the caller gave it: the same one again is known by its address.
     given: Arc<Service>,
     ttl: Option<Duration>,
-    /// A later registration by somebody else, seen before the engine gave this one up.
-    rival: Option<Remote>,
+    /// What somebody else says of the same node; it shows as soon as this registration ends.
+    rival: Option<Entry<Holder>>,
 }
 
 impl Own {
@@ -48,10 +50,8 @@ impl Own {
 
     /// Somebody else has a node with the same id.
     pub(super) fn contested(&mut self, key: NodeKey, remote: &Remote) {
-        if let Some(registration) = self.by_key(key)
-            && remote.epoch >= registration.epoch
-        {
-            registration.rival = Some(remote.clone());
+        if let Some(registration) = self.by_key(key) {
+            registration.rival = Some(entry(remote));
         }
     }
 
@@ -127,13 +127,19 @@ impl Driver {
         let registered = self.engine.register(now, next_epoch(), &source)?;
         let mut edit = self.view.edit(&source.namespace, &source.name);
         for node in registered {
+            let known = edit.get(&node.node.id).map(|known| Entry {
+                source: known.source,
+                node: known.node,
+                changed: known.changed,
+                tag: *known.tag,
+            });
             edit.put(Entry {
                 source: Arc::clone(&source),
                 node: Arc::clone(&node.node),
                 changed: node.changed,
                 tag: Holder::Own(node.key),
             });
-            self.own.insert(&source, &service, node);
+            self.own.insert(&source, &service, node, known);
         }
         edit.commit();
         self.present()
@@ -199,14 +205,15 @@ impl Driver {
         let mut gone = Vec::new();
         for key in keys {
             self.engine.deregister(now, key);
-            gone.extend(self.own.remove(key).map(|(node, _)| node));
+            gone.extend(self.own.remove(key));
         }
-        gone.sort_unstable();
-        let same = |a: &NodeRef, b: &NodeRef| a.namespace == b.namespace && a.service == b.service;
+        gone.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let same =
+            |(a, _): &Gone, (b, _): &Gone| a.namespace == b.namespace && a.service == b.service;
         for nodes in gone.chunk_by(same) {
-            let mut edit = self.view.edit(&nodes[0].namespace, &nodes[0].service);
-            for node in nodes {
-                edit.remove(&node.id);
+            let mut edit = self.view.edit(&nodes[0].0.namespace, &nodes[0].0.service);
+            for (node, registration) in nodes {
+                registration.leave(node, &mut edit);
             }
             edit.commit();
         }
@@ -214,44 +221,66 @@ impl Driver {
 
     /// Somebody else has taken over a node.
     pub(super) fn lose(&mut self, key: NodeKey) {
-        if let Some((node, registration)) = self.own.remove(key) {
+        if let Some(node) = self.forget(key) {
             tracing::warn!(%node, "registered again by somebody else, whose registration wins");
-            let mut edit = self.view.edit(&node.namespace, &node.service);
-            match &registration.rival {
-                Some(rival) => edit.put(entry(rival)),
-                None => drop(edit.remove(&node.id)),
-            }
-            edit.commit();
             self.own.lost.insert(node);
         }
     }
 
     /// The ttl of a node has run out.
     pub(super) fn expire(&mut self, key: NodeKey) {
-        if let Some((node, _)) = self.own.remove(key) {
+        if let Some(node) = self.forget(key) {
             tracing::debug!(%node, "not renewed in time");
-            self.view
-                .edit(&node.namespace, &node.service)
-                .remove(&node.id);
+        }
+    }
+
+    /// Drops what the engine has ended already.
+    fn forget(&mut self, key: NodeKey) -> Option<NodeRef> {
+        let (node, registration) = self.own.remove(key)?;
+        let mut edit = self.view.edit(&node.namespace, &node.service);
+        registration.leave(&node, &mut edit);
+        edit.commit();
+        Some(node)
+    }
+}
+
+type Gone = (NodeRef, Registration);
+
+impl Registration {
+    /// Makes room for the rival, if there is one.
+    fn leave(&self, node: &NodeRef, edit: &mut Edit<'_, Holder>) {
+        match &self.rival {
+            Some(rival) => edit.put(rival.clone()),
+            None => drop(edit.remove(&node.id)),
         }
     }
 }
 
 impl Own {
-    fn insert(&mut self, source: &Service, given: &Arc<Service>, node: Registered) {
+    /// Takes in a registration in the place of what was known of the node.
+    fn insert(
+        &mut self,
+        source: &Service,
+        given: &Arc<Service>,
+        node: Registered,
+        known: Option<Entry<Holder>>,
+    ) {
         let name = reference(&source.namespace, source, &node.node);
+        let old = self.nodes.remove(&name);
+        let rival = match known {
+            Some(known) if known.tag == Holder::Other => Some(known),
+            _ => old.as_ref().and_then(|old| old.rival.clone()),
+        };
         let registration = Registration {
             key: node.key,
-            epoch: node.epoch,
             given: Arc::clone(given),
             ttl: source.ttl,
-            rival: None,
+            rival,
         };
-        if let Some(old) = self.nodes.insert(name.clone(), registration)
-            && old.key != node.key
-        {
+        if let Some(old) = old {
             self.keys.remove(&old.key);
         }
+        self.nodes.insert(name.clone(), registration);
         self.keys.insert(node.key, name);
     }
 }
