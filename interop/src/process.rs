@@ -1,0 +1,103 @@
+//! Processes of this program on other hosts, told what to do line by line.
+
+use std::{env, process::Stdio, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::{Outcome, network::Host};
+
+/// How long any answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// This program, to be run on a host. Dropping what it becomes kills it.
+pub(crate) fn on(host: &Host, arguments: &[&str]) -> Outcome<Command> {
+    let program = env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", &host.namespace])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// A process with a registry of its own; see [`peer`](crate::peer).
+#[derive(Debug)]
+pub(crate) struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    /// Starts one, which has not opened anything yet.
+    pub(crate) async fn start(host: &Host) -> Outcome<Self> {
+        let mut child = on(host, &["peer"])?
+            .spawn()
+            .map_err(|error| format!("can't start a peer: {error}"))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("a peer without pipes".to_owned());
+        };
+        let mut peer = Self {
+            child,
+            input,
+            output: BufReader::new(output).lines(),
+        };
+        peer.expect("ready").await?;
+        Ok(peer)
+    }
+
+    /// Tells it what to do, and gives its answer.
+    pub(crate) async fn tell(&mut self, command: &str) -> Outcome<String> {
+        let line = format!("{command}\n");
+        let written = self.input.write_all(line.as_bytes()).await;
+        written.map_err(|error| format!("{command}: the peer is gone: {error}"))?;
+        let answer = self.line().await?;
+        match answer.strip_prefix("error ") {
+            Some(error) => Err(format!("{command}: {error}")),
+            None => Ok(answer),
+        }
+    }
+
+    /// The next line that it says.
+    pub(crate) async fn line(&mut self) -> Outcome<String> {
+        match timeout(PATIENCE, self.output.next_line()).await {
+            Ok(Ok(Some(line))) => Ok(line),
+            Ok(Ok(None)) => Err("the peer ended unasked".to_owned()),
+            Ok(Err(error)) => Err(format!("can't read from the peer: {error}")),
+            Err(_) => Err(format!("the peer says nothing for {PATIENCE:?}")),
+        }
+    }
+
+    /// Waits for a line that begins so, and gives the rest.
+    pub(crate) async fn expect(&mut self, beginning: &str) -> Outcome<String> {
+        let line = self.line().await?;
+        match line.strip_prefix(beginning) {
+            Some(rest) => Ok(rest.trim().to_owned()),
+            None => Err(format!("expected {beginning:?}, the peer said {line:?}")),
+        }
+    }
+
+    /// Ends it as an operator would, with SIGTERM, and waits until it has ended.
+    pub(crate) async fn terminate(&mut self) -> Outcome {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let pid = pid.ok_or("the peer has ended already")?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|error| error.to_string())?;
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("the peer ended with {status}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the peer does not end on SIGTERM".to_owned()),
+        }
+    }
+}
