@@ -150,3 +150,8 @@ pub use cli::Flags;
 pub use health::Health;
 pub use registries::Registries;
 pub use vine_registry::*;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
