@@ -9,7 +9,12 @@ use tonic::{Request, Response, Status, transport::Server, transport::server::Tcp
 use vine::{cli, prelude::*};
 
 mod greeter {
-    #![allow(missing_docs, reason = "made from greeter.proto")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        reason = "made from greeter.proto"
+    )]
     tonic::include_proto!("greeter");
 }
 
