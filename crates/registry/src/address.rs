@@ -41,10 +41,16 @@ impl<'a> HostPort<'a> {
 
 /// An IPv6 address, with or without a zone.
 fn is_v6(host: &str) -> bool {
-    let address = host
+    let (address, zone) = host
         .split_once('%')
-        .map_or(host, |(address, _zone)| address);
-    address.parse::<Ipv6Addr>().is_ok()
+        .map_or((host, None), |(address, zone)| (address, Some(zone)));
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(is_zone)
+}
+
+/// The name or the number of an interface.
+fn is_zone(zone: &str) -> bool {
+    let may_be = |c: char| c.is_alphanumeric() || "-_.:@".contains(c);
+    !zone.is_empty() && zone.chars().all(may_be)
 }
 
 /// An IPv4 address or a host name: labels of 1 to 63 bytes, 253 bytes in all; letters may be any.
@@ -78,8 +84,23 @@ mod tests {
             assert_eq!(HostPort::join(host, port), text);
         }
         for text in [
-            "", ":", ":80", "a", "a:", "a:65536", "a:+1", "::1:80", "[::1]", "[a]:1", "a b:1",
-            "a..b:1", "a/b:1",
+            "",
+            ":",
+            ":80",
+            "a",
+            "a:",
+            "a:65536",
+            "a:+1",
+            "::1:80",
+            "[::1]",
+            "[::1%]:1",
+            "[::1%a b]:1",
+            "[::1%\0]:1",
+            "[::1%[]:1",
+            "[a]:1",
+            "a b:1",
+            "a..b:1",
+            "a/b:1",
         ] {
             assert_eq!(HostPort::parse(text), None, "{text}");
         }
