@@ -155,3 +155,8 @@ pub use vine_registry::*;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// And those of the Chinese one.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.zh.md")]
+struct ReadmeZh;
