@@ -91,15 +91,20 @@ Ctrl-C ends this, and watch will show it.",
     Ok(())
 }
 
-/// The address of this very node; others of the same name may be there, too.
+/// The address of this very node. The first answer will do, unless it comes from another node of
+/// the same name; then everybody has to be waited for.
 async fn find(registry: &dyn Registry, app: &App) -> Result<String, BoxError> {
-    let services = registry.get_service(&app.service().name).await?;
-    let mut nodes = services.iter().flat_map(|service| service.nodes.iter());
-    let node = nodes.find(|node| node.id == app.node().id);
-    Ok(node
-        .ok_or("found others of this name, but not this one")?
-        .address
-        .to_string())
+    for wait in [Wait::First, Wait::Settled] {
+        let options = GetOptions::new().with_wait(wait);
+        let services = registry
+            .get_service_with(&app.service().name, &options)
+            .await?;
+        let mut nodes = services.iter().flat_map(|service| service.nodes.iter());
+        if let Some(node) = nodes.find(|node| node.id == app.node().id) {
+            return Ok(node.address.to_string());
+        }
+    }
+    Err("found others of this name, but not this one".into())
 }
 
 /// An HTTP request, by hand to keep this example small.

@@ -2,8 +2,8 @@
 
 pub use vine_registry::{
     Action, Endpoint, Event, GetOptions, MemoryRegistry, Metadata, Node, Options, RegisterOptions,
-    Registration, RegistrationOptions, Registry, RegistryExt, Service, Update, Value, WatchOptions,
-    Watcher,
+    Registration, RegistrationOptions, Registry, RegistryExt, Service, Update, Value, Wait,
+    WatchOptions, Watcher,
 };
 
 pub use crate::{App, BoxError, Health, Registries, RunError, Shutdown};
