@@ -1,6 +1,11 @@
 //! Look-ups and registrations in the memory registry, beside one lock and deep copies.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark"
+)]
 
 use std::{
     hint::black_box,
@@ -17,11 +22,21 @@ use vine_registry::{GetOptions, MemoryRegistry, RegisterOptions, Registry, Servi
 const SIZES: [usize; 4] = [1, 10, 1_000, 100_000];
 
 fn register(registry: &dyn Registry, service: impl Into<Arc<Service>>) {
-    registry.register_with(service.into(), &RegisterOptions::default()).now_or_never().unwrap().unwrap();
+    registry
+        .register_with(service.into(), &RegisterOptions::default())
+        .now_or_never()
+        .unwrap()
+        .unwrap();
 }
 
 fn get(registry: &dyn Registry, name: &str, options: &GetOptions) {
-    black_box(registry.get_service_with(black_box(name), options).now_or_never().unwrap().unwrap());
+    black_box(
+        registry
+            .get_service_with(black_box(name), options)
+            .now_or_never()
+            .unwrap()
+            .unwrap(),
+    );
 }
 
 fn look_up(c: &mut Criterion) {
@@ -33,8 +48,12 @@ fn look_up(c: &mut Criterion) {
         let service = service("go.vine.test", nodes);
         naive.register(&service);
         register(&registry, service);
-        group.bench_function(BenchmarkId::new("memory", nodes), |b| b.iter(|| get(&registry, "go.vine.test", &options)));
-        group.bench_function(BenchmarkId::new("naive", nodes), |b| b.iter(|| black_box(naive.get(black_box("go.vine.test")))));
+        group.bench_function(BenchmarkId::new("memory", nodes), |b| {
+            b.iter(|| get(&registry, "go.vine.test", &options))
+        });
+        group.bench_function(BenchmarkId::new("naive", nodes), |b| {
+            b.iter(|| black_box(naive.get(black_box("go.vine.test"))))
+        });
         let count = allocation_counter::measure(|| get(&registry, "go.vine.test", &options));
         assert_eq!(count.count_total, 1, "the future only");
     }
@@ -54,7 +73,11 @@ fn two_threads(registry: &MemoryRegistry, names: [&str; 2], iterations: u64) -> 
     };
     thread::scope(|scope| {
         let threads = names.map(|name| scope.spawn(move || run(name)));
-        threads.map(|thread| thread.join().unwrap()).into_iter().max().unwrap()
+        threads
+            .map(|thread| thread.join().unwrap())
+            .into_iter()
+            .max()
+            .unwrap()
     })
 }
 
@@ -65,8 +88,12 @@ fn look_up_from_two_threads(c: &mut Criterion) {
     let options = GetOptions::default();
     let mut group = c.benchmark_group("get_service from threads");
     group.bench_function("one", |b| b.iter(|| get(&registry, "a", &options)));
-    group.bench_function("two, different names", |b| b.iter_custom(|n| two_threads(&registry, ["a", "b"], n)));
-    group.bench_function("two, one name", |b| b.iter_custom(|n| two_threads(&registry, ["a", "a"], n)));
+    group.bench_function("two, different names", |b| {
+        b.iter_custom(|n| two_threads(&registry, ["a", "b"], n))
+    });
+    group.bench_function("two, one name", |b| {
+        b.iter_custom(|n| two_threads(&registry, ["a", "a"], n))
+    });
 }
 
 fn registering(c: &mut Criterion) {
@@ -78,7 +105,11 @@ fn registering(c: &mut Criterion) {
             i += 1;
             Arc::new(service(&format!("service-{i}"), 1))
         };
-        b.iter_batched(next, |service| register(&registry, service), BatchSize::LargeInput);
+        b.iter_batched(
+            next,
+            |service| register(&registry, service),
+            BatchSize::LargeInput,
+        );
     });
     for nodes in [10, 1_000, 100_000] {
         let registry = MemoryRegistry::new();
@@ -91,14 +122,20 @@ fn registering(c: &mut Criterion) {
             Arc::new(Service::new("s", "v1.0.0").with_node(node(i)))
         };
         group.bench_function(BenchmarkId::new("added node to", nodes), |b| {
-            b.iter_batched(&mut next, |service| register(&registry, service), BatchSize::PerIteration);
+            b.iter_batched(
+                &mut next,
+                |service| register(&registry, service),
+                BatchSize::PerIteration,
+            );
         });
     }
     let registry = MemoryRegistry::new();
     register(&registry, service("s", 1_000));
     let same = Arc::new(Service::new("s", "v1.0.0").with_node(node(2_000)));
     register(&registry, Arc::clone(&same));
-    group.bench_function("the same again", |b| b.iter(|| register(&registry, Arc::clone(&same))));
+    group.bench_function("the same again", |b| {
+        b.iter(|| register(&registry, Arc::clone(&same)))
+    });
 }
 
 criterion_group! {

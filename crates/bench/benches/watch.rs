@@ -1,7 +1,12 @@
 //! One change to many watchers: the time until the last of them has it, and what `register` takes
 //! meanwhile.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a benchmark")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark"
+)]
 
 use std::{
     sync::{
@@ -75,11 +80,15 @@ fn one_change(c: &mut Criterion) {
         for watchers in [0, 1, 100, 10_000] {
             let mut audience = runtime.block_on(Audience::gather(watchers));
             let id = BenchmarkId::new("register, with watchers", watchers);
-            group.bench_function(id, |b| b.iter_custom(|n| total(&runtime, &mut audience, n).0));
+            group.bench_function(id, |b| {
+                b.iter_custom(|n| total(&runtime, &mut audience, n).0)
+            });
             if watchers > 0 {
                 group.throughput(Throughput::Elements(watchers as u64));
                 let id = BenchmarkId::new("heard by watchers", watchers);
-                group.bench_function(id, |b| b.iter_custom(|n| total(&runtime, &mut audience, n).1));
+                group.bench_function(id, |b| {
+                    b.iter_custom(|n| total(&runtime, &mut audience, n).1)
+                });
             }
         }
     }

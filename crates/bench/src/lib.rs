@@ -16,8 +16,11 @@ pub fn service(name: &str, nodes: usize) -> Service {
 /// The node number `i`, with an address and one fact.
 #[must_use]
 pub fn node(i: usize) -> Node {
-    Node::new(format!("n{i}"), format!("10.{}.{}.{}:8080", i >> 16 & 255, i >> 8 & 255, i & 255))
-        .with_metadata([("os", "linux")])
+    Node::new(
+        format!("n{i}"),
+        format!("10.{}.{}.{}:8080", i >> 16 & 255, i >> 8 & 255, i & 255),
+    )
+    .with_metadata([("os", "linux")])
 }
 
 /// What a registry is without thought, as Go's is: one lock, and a deep copy for each look-up.
@@ -40,12 +43,21 @@ pub struct Plain {
 impl Naive {
     /// Adds the nodes of a service.
     pub fn register(&self, service: &Service) {
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let nodes = services.entry(service.name.to_string()).or_default();
-        nodes.extend(service.nodes.iter().map(|node: &Arc<Node>| Plain {
-            id: node.id.to_string(),
-            address: node.address.to_string(),
-            metadata: node.metadata.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        nodes.extend(service.nodes.iter().map(|node: &Arc<Node>| {
+            Plain {
+                id: node.id.to_string(),
+                address: node.address.to_string(),
+                metadata: node
+                    .metadata
+                    .iter()
+                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                    .collect(),
+            }
         }));
     }
 

@@ -57,9 +57,12 @@ fn is_zone(zone: &str) -> bool {
 fn is_name(host: &str) -> bool {
     host.len() <= 253
         && host.split('.').all(|label| (1..=63).contains(&label.len()))
-        && host
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && (host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            || host
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_.".contains(c)))
 }
 
 #[cfg(test)]

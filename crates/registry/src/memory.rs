@@ -97,7 +97,7 @@ impl MemoryRegistry {
 }
 
 impl Handle {
-    fn namespace<'a>(&'a self, given: &'a str) -> &'a str {
+    fn namespace<'a>(&'a self, given: &'a Arc<str>) -> &'a Arc<str> {
         if given.is_empty() {
             &self.options.namespace
         } else {
@@ -160,13 +160,14 @@ impl Registry for MemoryRegistry {
     async fn get_service_with(&self, name: &str, options: &GetOptions) -> Result<Services> {
         let handle = &*self.0;
         handle.check_open()?;
-        let namespace = handle.namespace(options.namespace.as_deref().unwrap_or_default());
+        let given = options.namespace.as_ref().filter(|given| !given.is_empty());
+        let namespace = given.unwrap_or(&handle.options.namespace);
         let services = handle.reader.get(namespace, name);
         if services.is_empty() {
             let limit = self.capabilities().max_name_len;
             validate::name("namespace", namespace, limit)?;
             validate::name("name", name, limit)?;
-            return Err(Error::not_found(namespace, name));
+            return Err(Error::not_found(Arc::clone(namespace), name));
         }
         Ok(services)
     }

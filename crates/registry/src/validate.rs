@@ -76,7 +76,8 @@ pub fn name(field: &'static str, value: &str, limit: usize) -> Result<()> {
 }
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<()> {
-    if let Some(c) = value.chars().find(|c| c.is_control()) {
+    let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if !plain && let Some(c) = value.chars().find(|c| c.is_control()) {
         return Err(Error::invalid_service(
             field,
             format!("{value:?} has the control character {c:?}"),

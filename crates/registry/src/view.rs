@@ -32,6 +32,7 @@ mod reader;
 
 use std::{
     borrow::Borrow,
+    cmp::Ordering,
     collections::{BTreeSet, HashMap},
     fmt,
     hash::{Hash, Hasher},
@@ -83,6 +84,7 @@ struct Name<T> {
 }
 
 /// A node, hashed and compared by its id alone.
+#[derive(Clone)]
 struct ById(Arc<Node>);
 
 struct Held<T> {
@@ -95,7 +97,7 @@ struct Version {
     version: Arc<str>,
     nodes: Nodes,
     /// Who changed when: what belongs to the service is taken from the last.
-    order: BTreeSet<(u64, Arc<str>)>,
+    order: BTreeSet<(u64, ById)>,
 }
 
 impl<T> View<T> {
@@ -258,6 +260,18 @@ impl PartialEq for ById {
 }
 
 impl Eq for ById {}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
 
 impl<T> Default for View<T> {
     fn default() -> Self {

@@ -3,7 +3,7 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -20,14 +20,14 @@ use crate::{
 /// What all handles of one memory registry share.
 pub(super) struct Store {
     state: Mutex<State>,
-    next_owner: AtomicU64,
+    next_owner: AtomicU32,
     /// Tells the expiry task that there is an earlier deadline, or that the store is gone.
     signal: Arc<Notify>,
 }
 
 /// A handle, as the store knows it.
 pub(super) struct Owner {
-    id: u64,
+    id: u32,
     closed: AtomicBool,
 }
 
@@ -46,20 +46,19 @@ struct State {
     /// Numbers leases and changes.
     last: u64,
     /// The nodes that each owner lost to another one and has not deregistered since.
-    lost: HashMap<u64, HashSet<NodeRef>>,
+    lost: HashMap<u32, HashSet<NodeRef>>,
 }
 
 /// What one call registered, as far as no later one has taken its place.
 struct Lease {
     number: u64,
-    owner: u64,
-    /// As given, so that the same one again is known by its address.
+    owner: u32,
+    /// How many nodes it holds.
+    nodes: u32,
+    /// As given, so that the same one again is known by its address; with its ttl as it holds.
     service: Arc<Service>,
     namespace: Arc<str>,
-    ttl: Option<Duration>,
     deadline: Option<Instant>,
-    /// How many nodes it holds.
-    nodes: usize,
 }
 
 /// How many nodes may expire before others get the lock.
@@ -78,7 +77,7 @@ impl Store {
                 last: 0,
                 lost: HashMap::new(),
             }),
-            next_owner: AtomicU64::new(0),
+            next_owner: AtomicU32::new(0),
             signal: Arc::default(),
         })
     }
@@ -123,7 +122,7 @@ impl Store {
     pub(super) fn register(
         self: &Arc<Self>,
         owner: &Owner,
-        namespace: &str,
+        namespace: &Arc<str>,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Result<()> {
@@ -155,7 +154,7 @@ impl Store {
 
     pub(super) fn watch(&self, owner: &Owner, topic: Topic) -> Result<Watcher> {
         Handle::try_current().map_err(|_| no_runtime())?;
-        Ok(self.lock().view.watch(topic, owner.id))
+        Ok(self.lock().view.watch(topic, owner.id.into()))
     }
 
     pub(super) fn close(&self, owner: &Owner) {
@@ -180,7 +179,7 @@ impl Store {
             })
             .collect();
         state.remove(gone);
-        state.view.end_watches(owner.id);
+        state.view.end_watches(owner.id.into());
     }
 
     /// Ends leases that have run out; gives the time to look again.
@@ -213,20 +212,21 @@ impl Owner {
 
 impl Lease {
     /// Whether it holds just the nodes of `service`, as the owner registered them.
-    fn fits(&self, owner: u64, service: &Service, ttl: Option<Duration>) -> bool {
+    fn fits(&self, owner: u32, service: &Service, ttl: Option<Duration>) -> bool {
+        let nodes = self.nodes as usize;
         self.owner == owner
-            && self.ttl == ttl
-            && self.nodes == service.nodes.len()
-            && self.nodes == self.service.nodes.len()
+            && self.service.ttl == ttl
+            && nodes == service.nodes.len()
+            && nodes == self.service.nodes.len()
     }
 
     fn renew(&mut self) {
-        self.deadline = self.ttl.map(|ttl| Instant::now() + ttl);
+        self.deadline = self.service.ttl.map(|ttl| Instant::now() + ttl);
     }
 }
 
 impl State {
-    fn check_not_lost(&self, owner: u64, namespace: &str, service: &Service) -> Result<()> {
+    fn check_not_lost(&self, owner: u32, namespace: &str, service: &Service) -> Result<()> {
         let Some(lost) = self.lost.get(&owner) else {
             return Ok(());
         };
@@ -243,8 +243,8 @@ impl State {
     /// Gives the deadline of a new lease.
     fn register(
         &mut self,
-        owner: u64,
-        namespace: &str,
+        owner: u32,
+        namespace: &Arc<str>,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Option<Instant> {
@@ -264,11 +264,10 @@ impl State {
         let mut lease = Lease {
             number: self.last,
             owner,
-            service: Arc::clone(service),
-            namespace: namespace.into(),
-            ttl,
+            nodes: u32::try_from(service.nodes.len()).unwrap_or(u32::MAX),
+            service: Arc::clone(&source),
+            namespace: Arc::clone(namespace),
             deadline: None,
-            nodes: service.nodes.len(),
         };
         lease.renew();
         let (number, deadline) = (lease.number, lease.deadline);
@@ -285,15 +284,14 @@ impl State {
     /// The lease that holds just these nodes, all unchanged.
     fn same(
         &self,
-        owner: u64,
+        owner: u32,
         namespace: &str,
         source: &Service,
         ttl: Option<Duration>,
     ) -> Option<usize> {
         let first = source.nodes.nth(0)?;
         let key = *self.view.tag(namespace, &source.name, &first.id)?;
-        let lease = self
-            .leases
+        self.leases
             .get(key)
             .filter(|lease| lease.fits(owner, source, ttl))?;
         let unchanged = |node: &Arc<Node>| {
@@ -301,10 +299,10 @@ impl State {
                 .get(namespace, &source.name, &node.id)
                 .is_some_and(|entry| *entry.tag == key && same(&entry, node, source))
         };
-        (lease.nodes == source.nodes.len() && source.nodes.iter().all(unchanged)).then_some(key)
+        source.nodes.iter().all(unchanged).then_some(key)
     }
 
-    fn put(&mut self, owner: u64, namespace: &str, source: &Arc<Service>, number: u64, key: usize) {
+    fn put(&mut self, owner: u32, namespace: &str, source: &Arc<Service>, number: u64, key: usize) {
         let mut replaced = Vec::new();
         let mut edit = self.view.edit(namespace, &source.name);
         for node in &source.nodes {
@@ -336,7 +334,7 @@ impl State {
 
     fn deregister(
         &mut self,
-        owner: u64,
+        owner: u32,
         namespace: &str,
         service: &Service,
         force: bool,
@@ -382,7 +380,7 @@ impl State {
         Ok(())
     }
 
-    fn has_lost(&self, owner: u64, node: &NodeRef) -> bool {
+    fn has_lost(&self, owner: u32, node: &NodeRef) -> bool {
         self.lost
             .get(&owner)
             .is_some_and(|lost| lost.contains(node))
@@ -446,7 +444,7 @@ impl State {
         };
         lease.nodes -= 1;
         if lease.nodes == 0 {
-            self.timed -= usize::from(lease.ttl.is_some());
+            self.timed -= usize::from(lease.deadline.is_some());
             self.leases.remove(key);
         }
     }

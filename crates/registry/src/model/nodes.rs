@@ -12,8 +12,8 @@ use crate::trie::{self, Keyed, Trie, hash};
 #[derive(Clone)]
 pub struct Nodes {
     nodes: Trie<Node>,
-    /// An id that was given twice. Such a service can't be registered.
-    duplicate: Option<Arc<str>>,
+    /// One that was given with the id of another. Such a service can't be registered.
+    duplicate: Option<Arc<Node>>,
 }
 
 impl Nodes {
@@ -64,7 +64,7 @@ impl Nodes {
 
     /// An id that two of the nodes had that this was collected from.
     pub(crate) fn duplicate(&self) -> Option<&str> {
-        self.duplicate.as_deref()
+        self.duplicate.as_ref().map(|node| &*node.id)
     }
 
     /// Adds a node, or puts it in the place of the one with its id.
@@ -102,7 +102,7 @@ impl<N: Into<Arc<Node>>> FromIterator<N> for Nodes {
         for node in nodes {
             let node = node.into();
             if collected.nodes.insert(Arc::clone(&node)) {
-                collected.duplicate = Some(Arc::clone(&node.id));
+                collected.duplicate = Some(node);
             }
         }
         collected

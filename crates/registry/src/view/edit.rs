@@ -75,7 +75,7 @@ impl<'a, T> Edit<'a, T> {
         self.touched.push((Arc::clone(&node.id), before));
         name.version(&source.version)
             .order
-            .insert((changed, Arc::clone(&node.id)));
+            .insert((changed, ById(Arc::clone(&node))));
         name.nodes.insert(
             ById(node),
             Held {
@@ -152,7 +152,7 @@ impl<T> Name<T> {
         let version = Arc::clone(&held.source.version);
         self.version(&version)
             .order
-            .remove(&(held.changed, Arc::clone(&node.id)));
+            .remove(&(held.changed, ById(Arc::clone(&node))));
         (Some((version, node)), Some(held.tag))
     }
 
@@ -183,7 +183,7 @@ impl<T> Name<T> {
             self.versions.swap_remove(at);
             return None;
         };
-        let source = &self.nodes.get(&**last)?.source;
+        let source = &self.nodes.get(last)?.source;
         let moved = version.apply(delta);
         match before {
             Some(before) if !moved && before.same_fields(source) => Some(Arc::clone(before)),
