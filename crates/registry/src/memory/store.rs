@@ -36,7 +36,7 @@ struct State {
     leases: Slab<Lease>,
     /// When leases may have run out. One that was renewed is found here under its old deadline,
     /// and put back with the new one when that has come.
-    deadlines: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    deadlines: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     /// How many leases have a ttl.
     timed: usize,
     /// Ends leases, since there was the first with a ttl.
@@ -51,7 +51,8 @@ struct State {
 
 /// What one call registered, as far as no later one has taken its place.
 struct Lease {
-    number: u64,
+    /// Tells it from an earlier one in the same place.
+    number: u32,
     owner: u32,
     /// How many nodes it holds.
     nodes: u32,
@@ -61,7 +62,10 @@ struct Lease {
     deadline: Option<Instant>,
 }
 
-/// How many nodes may expire before others get the lock.
+/// Leases that may have run out, number and place of each, by namespace and name.
+pub(super) type Due = HashMap<(Arc<str>, Arc<str>), Vec<(u32, u32)>>;
+
+/// How many deadlines are looked at before others get the lock.
 const BATCH: usize = 4096;
 
 impl Store {
@@ -182,9 +186,15 @@ impl Store {
         state.view.end_watches(owner.id.into());
     }
 
-    /// Ends leases that have run out; gives the time to look again.
-    pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
-        self.lock().sweep(now)
+    /// Notes leases that may have run out, up to a number; gives the time to look again, which is
+    /// `now` if there may be more.
+    pub(super) fn gather(&self, now: Instant, due: &mut Due) -> Option<Instant> {
+        self.lock().gather(now, due)
+    }
+
+    /// Ends those leases of one service that have run out.
+    pub(super) fn expire(&self, now: Instant, namespace: &str, name: &str, due: &[(u32, u32)]) {
+        self.lock().expire(now, namespace, name, due);
     }
 
     #[cfg(test)]
@@ -262,7 +272,9 @@ impl State {
         }
         self.last += 1;
         let mut lease = Lease {
-            number: self.last,
+            // Four thousand million changes later a stale deadline might be taken for a true one,
+            // and would then be found not to have come.
+            number: self.last as u32,
             owner,
             nodes: u32::try_from(service.nodes.len()).unwrap_or(u32::MAX),
             service: Arc::clone(&source),
@@ -274,9 +286,9 @@ impl State {
         let key = self.leases.insert(lease);
         if let Some(deadline) = deadline {
             self.timed += 1;
-            self.deadlines.push(Reverse((deadline, number, key)));
+            self.deadlines.push(Reverse((deadline, number, key as u32)));
         }
-        self.put(owner, namespace, &source, number, key);
+        self.put(owner, namespace, &source, self.last, key);
         self.forget_stale_deadlines();
         deadline
     }
@@ -386,41 +398,53 @@ impl State {
             .is_some_and(|lost| lost.contains(node))
     }
 
-    fn sweep(&mut self, now: Instant) -> Option<Instant> {
-        let mut gone = Vec::new();
-        while let Some(&Reverse((at, number, key))) = self.deadlines.peek() {
-            if at > now || gone.len() >= BATCH {
-                break;
-            }
+    fn gather(&mut self, now: Instant, due: &mut Due) -> Option<Instant> {
+        for _ in 0..BATCH {
+            let next = self.deadlines.peek().map(|&Reverse(next)| next);
+            let Some((_, number, key)) = next.filter(|(at, ..)| *at <= now) else {
+                self.wakes = next.map(|(at, ..)| at);
+                return self.wakes;
+            };
             self.deadlines.pop();
-            let Some(lease) = self.leases.get(key).filter(|lease| lease.number == number) else {
+            let lease = known(&self.leases, number, key);
+            let Some((lease, deadline)) = lease.and_then(|lease| Some((lease, lease.deadline?)))
+            else {
                 continue;
             };
-            match lease.deadline {
-                Some(deadline) if deadline > now => {
-                    self.deadlines.push(Reverse((deadline, number, key)))
-                }
-                _ => gone.extend(self.nodes_of(key, lease)),
+            if deadline > now {
+                self.deadlines.push(Reverse((deadline, number, key)));
+            } else {
+                let service = (
+                    Arc::clone(&lease.namespace),
+                    Arc::clone(&lease.service.name),
+                );
+                due.entry(service).or_default().push((number, key));
             }
         }
-        self.remove(gone);
-        self.wakes = self.deadlines.peek().map(|&Reverse((at, ..))| at);
-        self.wakes
+        Some(now)
     }
 
-    fn nodes_of(&self, key: usize, lease: &Lease) -> Vec<(Arc<str>, Arc<str>, Arc<str>)> {
-        let service = &lease.service;
-        let held = |node: &&Arc<Node>| {
-            self.view.tag(&lease.namespace, &service.name, &node.id) == Some(&key)
-        };
-        let name = |node: &Arc<Node>| {
-            (
-                Arc::clone(&lease.namespace),
-                Arc::clone(&service.name),
-                Arc::clone(&node.id),
-            )
-        };
-        service.nodes.iter().filter(held).map(name).collect()
+    fn expire(&mut self, now: Instant, namespace: &str, name: &str, due: &[(u32, u32)]) {
+        let mut released = Vec::new();
+        let mut edit = self.view.edit(namespace, name);
+        for &(number, key) in due {
+            let lease = known(&self.leases, number, key);
+            let Some((lease, deadline)) = lease.and_then(|lease| Some((lease, lease.deadline?)))
+            else {
+                continue;
+            };
+            if deadline > now {
+                self.deadlines.push(Reverse((deadline, number, key)));
+                continue;
+            }
+            for node in &lease.service.nodes {
+                if edit.tag(&node.id) == Some(&(key as usize)) {
+                    released.extend(edit.remove(&node.id));
+                }
+            }
+        }
+        edit.commit();
+        released.into_iter().for_each(|key| self.release(key));
     }
 
     /// Takes nodes out, each service's in one go.
@@ -453,9 +477,8 @@ impl State {
     fn forget_stale_deadlines(&mut self) {
         if self.deadlines.len() > 2 * self.timed + 64 {
             let leases = &self.leases;
-            self.deadlines.retain(|&Reverse((_, number, key))| {
-                leases.get(key).is_some_and(|lease| lease.number == number)
-            });
+            self.deadlines
+                .retain(|&Reverse((_, number, key))| known(leases, number, key).is_some());
         }
     }
 }
@@ -465,6 +488,13 @@ fn no_runtime() -> Error {
         "memory",
         "there is no tokio runtime; call it from within one",
     )
+}
+
+/// The lease that a deadline was noted for, if it is still held.
+fn known(leases: &Slab<Lease>, number: u32, key: u32) -> Option<&Lease> {
+    leases
+        .get(key as usize)
+        .filter(|lease| lease.number == number)
 }
 
 fn reference(namespace: &str, service: &Service, id: Arc<str>) -> NodeRef {

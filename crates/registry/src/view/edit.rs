@@ -62,6 +62,12 @@ impl<'a, T> Edit<'a, T> {
         self.view.names.get(self.at)?.get(id)
     }
 
+    /// What the engine remembers of a node, changes of this edit included.
+    #[must_use]
+    pub fn tag(&self, id: &str) -> Option<&T> {
+        Some(&self.view.names.get(self.at)?.nodes.get(id)?.tag)
+    }
+
     /// Adds a node, or puts it in the place of the one with its id, in whatever version that is.
     pub fn put(&mut self, entry: Entry<T>) {
         let Entry {
