@@ -198,8 +198,15 @@ pub(super) struct Address {
 #[derive(Debug)]
 struct Tomb {
     version: Version,
-    target: Name,
     until: Instant,
+}
+
+/// That something does not count because of a goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Burial {
+    pub(super) until: Instant,
+    /// Whether it was that of the same holder. Another one, whose clock may be behind, may be alive.
+    pub(super) is_own: bool,
 }
 
 impl Instance {
@@ -251,15 +258,22 @@ impl Cache {
         txt.facts.as_ref().map(|facts| facts.stamp.epoch)
     }
 
-    /// Whether this was said before its goodbye, and only now arrived.
-    pub(super) fn is_buried(&self, now: Instant, instance: &Name, version: &Version) -> bool {
-        self.tombs.get(instance).is_some_and(|tomb| {
-            tomb.until > now && version.is_from(&tomb.target) && *version <= tomb.version
+    /// Whether this was said before a goodbye, and only now arrived: until when it does not count.
+    pub(super) fn buried(
+        &self,
+        now: Instant,
+        instance: &Name,
+        version: &Version,
+    ) -> Option<Burial> {
+        let tomb = self.tombs.get(instance)?;
+        (tomb.until > now && *version <= tomb.version).then(|| Burial {
+            until: tomb.until,
+            is_own: version.has_holder_of(&tomb.version),
         })
     }
 
     /// Remembers a goodbye for a while.
-    pub(super) fn bury(&mut self, now: Instant, instance: &Name, version: Version, target: &Name) {
+    pub(super) fn bury(&mut self, now: Instant, instance: &Name, version: Version) {
         if self.tombs.len() >= MAX_TOMBS {
             self.tombs.retain(|_, tomb| tomb.until > now);
             if self.tombs.len() >= MAX_TOMBS {
@@ -268,7 +282,6 @@ impl Cache {
         }
         let tomb = Tomb {
             version,
-            target: target.clone(),
             until: now + LATENESS,
         };
         self.tombs.insert(instance.clone(), tomb);

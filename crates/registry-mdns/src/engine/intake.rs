@@ -63,6 +63,8 @@ struct Said<'a> {
 enum Verdict {
     /// It is one's own, or old, or another holder's.
     Ignore,
+    /// It was said before a goodbye; if it may count all the same, it is asked for then.
+    Late(Option<Instant>),
     /// The node is gone.
     Gone,
     /// It counts; the facts are those of the TXT record, if it can be understood.
@@ -91,7 +93,7 @@ impl Engine {
         }
         for (name, (said, verdict)) in verdicts {
             match verdict {
-                Verdict::Ignore => {}
+                Verdict::Ignore | Verdict::Late(_) => {}
                 Verdict::Gone => self.forget_instance(name),
                 Verdict::Take(facts) => {
                     if self.take_said(now, name, &said, facts, origin) {
@@ -162,7 +164,7 @@ impl Engine {
                     self.rescue(now, name, said, origin);
                     false
                 }
-                Some(version) if !is_goodbye => !self.contest(now, name, &version),
+                Some(version) => !self.contest(now, name, &version) && !is_goodbye,
                 _ => false,
             };
             return if lost {
@@ -174,49 +176,31 @@ impl Engine {
         if is_own || is_goodbye && origin.is_weak() {
             return Verdict::Ignore;
         }
+        let buried = version
+            .as_ref()
+            .and_then(|version| self.cache.buried(now, name, version));
+        if let Some(burial) = buried {
+            return Verdict::Late((!burial.is_own).then_some(burial.until));
+        }
         let known = self.cache.instances.get(name);
-        if self.is_outdated(now, name, known, version.as_ref(), facts.as_deref()) {
+        if is_outdated(known, version.as_ref(), facts.as_deref()) {
             return Verdict::Ignore;
         }
         let Some((srv, 0)) = said.srv else {
             return Verdict::Take(facts);
         };
-        // The target names the process that says goodbye.
+        // The target names the process that says goodbye. Who registered the node before it has
+        // been replaced by it, and says nothing.
         let held = known.and_then(|known| known.srv.as_ref());
-        let is_holder = held.is_some_and(|(held, _)| held == srv);
-        if let Some(version) = version {
-            self.cache.bury(now, name, version, &srv.target);
+        let is_over = held.is_some_and(|(held, _)| held == srv)
+            || version.as_ref().is_some_and(Version::has_epoch);
+        if let Some(version) = version.filter(Version::has_epoch) {
+            self.cache.bury(now, name, version);
         }
-        if is_holder {
+        if is_over {
             Verdict::Gone
         } else {
             Verdict::Ignore
-        }
-    }
-
-    /// Whether something newer is known already: packets overtake each other.
-    fn is_outdated(
-        &self,
-        now: Instant,
-        name: &Name,
-        known: Option<&Instance>,
-        version: Option<&Version>,
-        facts: Option<&Facts>,
-    ) -> bool {
-        let present = known.and_then(Instance::version);
-        match (version, facts) {
-            (Some(version), _) => {
-                self.cache.is_buried(now, name, version)
-                    || present.is_some_and(|present| !version.supersedes(&present))
-            }
-            (None, Some(facts)) => {
-                let present = known.and_then(|known| known.txt.as_ref()?.facts.as_ref());
-                present.is_some_and(|present| {
-                    let (new, old) = (facts.stamp, present.stamp);
-                    (new.epoch, new.changed) < (old.epoch, old.changed)
-                })
-            }
-            (None, None) => false,
         }
     }
 
@@ -271,8 +255,14 @@ impl Engine {
             }
             return false;
         }
+        if let Some(Verdict::Late(Some(until))) = verdict {
+            self.ask_by(&record.name, *until);
+        }
         if !self.cache.topics.contains_key(&record.name)
-            || matches!(verdict, Some(Verdict::Ignore | Verdict::Gone))
+            || matches!(
+                verdict,
+                Some(Verdict::Ignore | Verdict::Late(_) | Verdict::Gone)
+            )
             || !name.is_child_of(&self.names.service_type)
         {
             return false;
@@ -448,5 +438,23 @@ impl Engine {
                     .set(&mut host.alarm, at, || Timer::Host(name.clone()));
             }
         }
+    }
+}
+
+/// Whether something newer is known already: packets overtake each other.
+fn is_outdated(known: Option<&Instance>, version: Option<&Version>, facts: Option<&Facts>) -> bool {
+    match (version, facts) {
+        (Some(version), _) => {
+            let present = known.and_then(Instance::version);
+            present.is_some_and(|present| !version.supersedes(&present))
+        }
+        (None, Some(facts)) => {
+            let present = known.and_then(|known| known.txt.as_ref()?.facts.as_ref());
+            present.is_some_and(|present| {
+                let (new, old) = (facts.stamp, present.stamp);
+                (new.epoch, new.changed) < (old.epoch, old.changed)
+            })
+        }
+        (None, None) => false,
     }
 }

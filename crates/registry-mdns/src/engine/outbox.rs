@@ -78,7 +78,8 @@ impl Outbox {
             self.push(now, transmit);
         }
         self.flows.retain(|_, flow| {
-            while flow.has_room(now)
+            while !flow.waiting.is_empty()
+                && flow.has_room(now)
                 && let Some(transmit) = flow.waiting.pop_front()
             {
                 flow.in_window += 1;

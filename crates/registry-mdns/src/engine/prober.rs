@@ -239,9 +239,13 @@ impl Engine {
             alarm: Alarm::default(),
         });
         self.arm_own(key);
-        let identity = self.own.get(key).map(|own| own.identity.clone());
-        if let Some(identity) = identity {
+        let own = self.own.get(key);
+        if let Some((identity, instance)) =
+            own.map(|own| (own.identity.clone(), own.instance.clone()))
+        {
+            // Silences what was told of another holder, who is about to learn that it is replaced.
             self.elect(&identity);
+            self.forget_instance(&instance);
         }
         Registered {
             key,
@@ -337,9 +341,13 @@ impl Engine {
 
     pub(super) fn deregister_node(&mut self, now: Instant, key: NodeKey) -> bool {
         let records = self.goodbye_records(key);
+        let version = self.own.get(key).map(|own| self.own.version(own));
         let Some(own) = self.forget_own(key) else {
             return false;
         };
+        if let Some(version) = version {
+            self.cache.bury(now, &own.instance, version);
+        }
         let goodbye = Goodbye {
             at: now + SECOND,
             instance: own.instance,

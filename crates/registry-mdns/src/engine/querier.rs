@@ -91,6 +91,19 @@ impl Engine {
         self.arm_topic(name);
     }
 
+    /// Asks a standing question by a time.
+    pub(super) fn ask_by(&mut self, name: &Name, at: Instant) {
+        if let Some(topic) = self
+            .cache
+            .topics
+            .get_mut(name)
+            .filter(|topic| topic.browses > 0)
+        {
+            topic.next = Some(topic.next.map_or(at, |next| next.min(at)));
+            self.arm_topic(name);
+        }
+    }
+
     pub(super) fn ask_all_soon(&mut self, now: Instant) {
         let topics: Vec<_> = self.cache.topics.keys().cloned().collect();
         for name in topics {

@@ -66,6 +66,16 @@ impl Version {
         self.target != other.target && (self.epoch, &self.target) > (other.epoch, &other.target)
     }
 
+    /// Whether its holder says when it registered.
+    pub(super) fn has_epoch(&self) -> bool {
+        self.epoch != 0
+    }
+
+    /// Whether both are of the same holder.
+    pub(super) fn has_holder_of(&self, other: &Self) -> bool {
+        self.target == other.target
+    }
+
     pub(super) fn is_from(&self, target: &Name) -> bool {
         self.target.as_ref() == Some(target)
     }

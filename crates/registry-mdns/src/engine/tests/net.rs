@@ -163,9 +163,13 @@ impl Net {
     pub(super) fn register_all(&mut self, host: usize, service: Service) -> Vec<Registered> {
         let clock = self.clock(host);
         let engine = &mut self.hosts[host].engine;
-        let registered = engine
-            .register(self.now, clock, &Arc::new(service))
-            .unwrap();
+        let shared = Arc::new(service.clone());
+        let registered = engine.register(self.now, clock, &shared).unwrap();
+        // From now on these are its own.
+        for node in &service.nodes {
+            let key = format!("{}/{}/{}", service.namespace, service.name, node.id);
+            self.hosts[host].nodes.remove(&key);
+        }
         self.settle(host);
         registered
     }
