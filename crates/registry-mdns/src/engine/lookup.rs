@@ -349,7 +349,7 @@ impl Engine {
             false => Vec::new(),
         };
         known.truncate(MAX_KNOWN);
-        let asks = vec![Ask::new(topic.clone(), kind::PTR)];
+        let asks = vec![Ask::new(topic, kind::PTR)];
         self.ask_once(now, asks, known, links, is_repeated);
     }
 
