@@ -48,6 +48,19 @@ pub(crate) async fn run() -> Outcome {
         seen.push(number(&event, 0)?.saturating_sub(number(&asked, 1)?));
     }
     print("register until another process's watch has it", seen);
+
+    holder.tell("register-many go.vine.many v1 1000").await?;
+    let mut many = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut asker = Peer::start(&b).await?;
+        asker.tell("open").await?;
+        let counted = asker.tell("count go.vine.many").await?;
+        if number(&counted, 2)? != 1000 {
+            return Err(format!("1,000 nodes were registered, {counted}"));
+        }
+        many.push(number(&counted, 1)?);
+    }
+    print("cold look-up of 1,000 nodes, settled", many);
     Ok(())
 }
 

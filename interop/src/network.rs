@@ -123,6 +123,36 @@ impl Host {
         other.wait_for(its_interface)
     }
 
+    /// Joins hosts by a switch, each by its `eth0` and an address; gives the switch.
+    pub(crate) fn switch(hosts: &[(&Self, &str)]) -> Outcome<Self> {
+        let switch = Self::new()?;
+        switch.ip(&["link", "add", "br0", "type", "bridge"])?;
+        switch.ip(&["link", "set", "br0", "up"])?;
+        for (number, (host, address)) in hosts.iter().enumerate() {
+            let port = format!("port{number}");
+            let (there, here) = (&*host.namespace, &*switch.namespace);
+            ip(&[
+                "link", "add", "eth0", "netns", there, "type", "veth", "peer", "name", &port,
+                "netns", here,
+            ])?;
+            switch.ip(&["link", "set", &port, "master", "br0", "up"])?;
+            host.configure("eth0", address)?;
+        }
+        for (host, _) in hosts {
+            host.wait_for("eth0")?;
+        }
+        Ok(switch)
+    }
+
+    /// Turns IPv6 off, as some operators do.
+    pub(crate) fn disable_ipv6(&self) -> Outcome {
+        for which in ["all", "default"] {
+            let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+            self.write(&file, "1")?;
+        }
+        Ok(())
+    }
+
     /// Waits until the kernel says that an interface works: it thinks about that for up to a second.
     fn wait_for(&self, interface: &str) -> Outcome {
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `open` | `open` |
 //! | `register NAME VERSION ID ADDRESS [MARK]` | `registered MICROSECONDS-SINCE-1970-WHEN-ASKED` |
+//! | `register-many NAME VERSION COUNT` | `registered COUNT` |
 //! | `deregister NAME VERSION ID` | `deregistered` |
 //! | `get NAME first`, `get NAME settled` | `got MICROSECONDS ID@ADDRESS...` |
+//! | `count NAME` | `counted MICROSECONDS COUNT` |
 //! | `list` | `listed NAME...` |
 //! | `watch NAME` | `snapshot ID...`, and from then on `event MICROSECONDS-SINCE-1970 ACTION ID...` |
 //!
@@ -63,6 +65,19 @@ async fn obey(registry: &MdnsRegistry, line: &str) -> Result<String> {
                 .register(Service::new(name, version).with_node(node))
                 .await?;
             Ok(format!("registered {asked}"))
+        }
+        ["register-many", name, version, count] => {
+            let count: u16 = count.parse().unwrap_or_default();
+            let node = |i| Node::new(format!("n{i}"), format!("10.77.0.1:{}", 1 + i));
+            let service = Service::new(name, version).with_nodes((0..count).map(node));
+            registry.register(service).await?;
+            Ok(format!("registered {count}"))
+        }
+        ["count", name] => {
+            let asked = Instant::now();
+            let services = registry.get_service(name).await?;
+            let micros = asked.elapsed().as_micros();
+            Ok(format!("counted {micros} {}", services.node_count()))
         }
         ["deregister", name, version, id] => {
             let service = Service::new(name, version).with_node(Node::new(id, "none:1"));

@@ -26,6 +26,12 @@ fn all() -> Vec<Scenario> {
         ("a host with two interfaces is found on both", || {
             Box::pin(two_interfaces())
         }),
+        ("many hosts on one switch find each other", || {
+            Box::pin(switched())
+        }),
+        ("two hosts without IPv4", || Box::pin(ipv6_alone())),
+        ("two hosts without IPv6", || Box::pin(ipv4_alone())),
+        ("a thousand nodes are all found", || Box::pin(thousand())),
         ("one host whose only interface is loopback", || {
             Box::pin(only_loopback())
         }),
@@ -159,6 +165,71 @@ async fn two_interfaces() -> Outcome {
     finds(&right, "middle@10.77.1.1:80 right@10.77.2.2:80").await?;
     let all = "left@10.77.1.2:80 middle@10.77.1.1:80 right@10.77.2.2:80";
     finds(&middle, all).await
+}
+
+async fn switched() -> Outcome {
+    let hosts: Vec<Host> = (0..5).map(|_| Host::new()).collect::<Outcome<_>>()?;
+    let addresses: Vec<String> = (1..=hosts.len()).map(|i| format!("10.77.0.{i}")).collect();
+    let prefixes: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("{address}/24"))
+        .collect();
+    let ends: Vec<_> = hosts
+        .iter()
+        .zip(prefixes.iter().map(String::as_str))
+        .collect();
+    let _switch = Host::switch(&ends)?;
+    let mut peers = Vec::new();
+    let mut all = Vec::new();
+    for (host, address) in hosts.iter().zip(&addresses) {
+        let mut peer = Peer::start(host).await?;
+        peer.tell(&format!("register {NAME} v1 n{address} {address}:80"))
+            .await?;
+        all.push(format!("n{address}@{address}:80"));
+        peers.push(peer);
+    }
+    for host in &hosts {
+        finds(host, &all.join(" ")).await?;
+    }
+    Ok(())
+}
+
+async fn ipv6_alone() -> Outcome {
+    let (a, b) = (Host::new()?, Host::new()?);
+    a.cable(("eth0", "fd77::1/64"), &b, ("eth0", "fd77::2/64"))?;
+    let (mut one, mut other) = (Peer::start(&a).await?, Peer::start(&b).await?);
+    one.tell(&format!("register {NAME} v1 one [fd77::1]:80"))
+        .await?;
+    other
+        .tell(&format!("register {NAME} v1 other [fd77::2]:80"))
+        .await?;
+    let both = "one@[fd77::1]:80 other@[fd77::2]:80";
+    finds(&a, both).await?;
+    finds(&b, both).await
+}
+
+async fn ipv4_alone() -> Outcome {
+    let (a, b) = (Host::new()?, Host::new()?);
+    a.disable_ipv6()?;
+    b.disable_ipv6()?;
+    a.cable(("eth0", "10.77.0.1/24"), &b, ("eth0", "10.77.0.2/24"))?;
+    let mut one = Peer::start(&a).await?;
+    one.tell(&format!("register {NAME} v1 one 10.77.0.1:80"))
+        .await?;
+    finds(&a, "one@10.77.0.1:80").await?;
+    finds(&b, "one@10.77.0.1:80").await
+}
+
+async fn thousand() -> Outcome {
+    let (a, b) = pair()?;
+    let mut one = Peer::start(&a).await?;
+    one.tell(&format!("register-many {NAME} v1 1000")).await?;
+    for _ in 0..3 {
+        let mut asker = Peer::start(&b).await?;
+        let counted = asker.tell(&format!("count {NAME}")).await?;
+        same("1000", counted.rsplit(' ').next().unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 async fn only_loopback() -> Outcome {
