@@ -436,3 +436,6 @@ impl Sighting {
         a.name == b.name && a.namespace == b.namespace
     }
 }
+
+#[cfg(test)]
+mod tests;
