@@ -17,7 +17,9 @@ use std::{
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use vine_bench::{Naive, node, service};
-use vine_registry::{GetOptions, MemoryRegistry, RegisterOptions, Registry, Service};
+use vine_registry::{
+    DeregisterOptions, GetOptions, MemoryRegistry, RegisterOptions, Registry, Service,
+};
 
 const SIZES: [usize; 4] = [1, 10, 1_000, 100_000];
 
@@ -96,6 +98,34 @@ fn look_up_from_two_threads(c: &mut Criterion) {
     });
 }
 
+/// The time of adding nodes to a service of `nodes`, each after a look-up. After every hundred they
+/// are taken away again, off the clock.
+fn adding(registry: &MemoryRegistry, nodes: usize, iterations: u64) -> Duration {
+    let (options, gone) = (GetOptions::default(), DeregisterOptions::default());
+    let mut time = Duration::ZERO;
+    for round in 0..iterations.div_ceil(100) {
+        let count = (iterations - round * 100).min(100) as usize;
+        let new = |i| {
+            Arc::new(Service::new("s", "v1.0.0").with_node(node(nodes + round as usize * 100 + i)))
+        };
+        let added: Vec<_> = (0..count).map(new).collect();
+        let start = Instant::now();
+        for service in &added {
+            get(registry, "s", &options);
+            register(registry, Arc::clone(service));
+        }
+        time += start.elapsed();
+        for service in &added {
+            registry
+                .deregister_with(service, &gone)
+                .now_or_never()
+                .unwrap()
+                .unwrap();
+        }
+    }
+    time
+}
+
 fn registering(c: &mut Criterion) {
     let mut group = c.benchmark_group("register");
     group.bench_function("new service", |b| {
@@ -114,20 +144,8 @@ fn registering(c: &mut Criterion) {
     for nodes in [10, 1_000, 100_000] {
         let registry = MemoryRegistry::new();
         register(&registry, service("s", nodes));
-        let options = GetOptions::default();
-        let mut i = nodes;
-        let mut next = || {
-            i += 1;
-            get(&registry, "s", &options);
-            Arc::new(Service::new("s", "v1.0.0").with_node(node(i)))
-        };
-        group.bench_function(BenchmarkId::new("added node to", nodes), |b| {
-            b.iter_batched(
-                &mut next,
-                |service| register(&registry, service),
-                BatchSize::PerIteration,
-            );
-        });
+        let id = BenchmarkId::new("look-up and added node to", nodes);
+        group.bench_function(id, |b| b.iter_custom(|n| adding(&registry, nodes, n)));
     }
     let registry = MemoryRegistry::new();
     register(&registry, service("s", 1_000));
