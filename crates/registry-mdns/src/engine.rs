@@ -11,6 +11,7 @@
 //! Time goes in as an argument and never goes back.
 
 mod cache;
+mod echoes;
 mod event;
 mod intake;
 mod io;
@@ -41,6 +42,7 @@ use vine_registry::{Result, Service, Wait};
 
 use self::{
     cache::Cache,
+    echoes::Echoes,
     intake::{Asked, Origin},
     links::Links,
     lookup::Lookup,
@@ -73,6 +75,7 @@ pub struct Engine {
     goodbyes: Vec<Goodbye>,
     goodbye_alarm: Alarm,
     timers: Timers,
+    echoes: Echoes,
     batch: Batch,
     outbox: Outbox,
     events: VecDeque<EngineEvent>,
@@ -133,6 +136,7 @@ impl Engine {
             goodbyes: Vec::new(),
             goodbye_alarm: Alarm::default(),
             timers: Timers::default(),
+            echoes: Echoes::default(),
             batch: Batch::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
@@ -195,6 +199,10 @@ impl Engine {
         if !message.plain || self.links.get_mut(link).is_none() {
             self.counters.ignored += 1;
         } else if !message.response {
+            let is_near = received.multicast && self.links.is_own(source);
+            if is_near && self.echoes.take(now, link, received.payload) {
+                return;
+            }
             // RFC 6762 section 11: never answer off the link.
             if is_on_link && received.port == Port::Standing && received.source.port() != 0 {
                 self.take_query(now, message, received.source, link);

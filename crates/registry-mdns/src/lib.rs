@@ -67,3 +67,5 @@ pub use registry::MdnsRegistry;
 
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;

@@ -361,6 +361,8 @@ impl Engine {
             }
         }
         if instance.is_dirty {
+            instance.asked = 0;
+            instance.ask_at = None;
             let target = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
             self.cache.follow_host(name, before.or(target).as_ref());
         }

@@ -8,7 +8,7 @@ use std::{
 use vine_registry::Wait;
 
 use super::{
-    Destination, Engine, EngineEvent, LookupId, Outcome, Port, Question,
+    Destination, Engine, EngineEvent, LinkKind, LookupId, Outcome, Port, Question,
     intake::{Asked, Origin},
     links::LinkId,
     packing::pack_question,
@@ -17,10 +17,12 @@ use super::{
 use crate::codec::{Ask, Name, Record, kind};
 
 /// When to ask, after the beginning, and on which condition.
-const ROUNDS: [(Duration, Round); 5] = [
+const ROUNDS: [(Duration, Round); 7] = [
     (Duration::ZERO, Round::Always),
+    (Duration::from_millis(5), Round::Found),
+    (Duration::from_millis(10), Round::Found),
     (Duration::from_millis(20), Round::Unproven),
-    (Duration::from_millis(50), Round::Unproven),
+    (Duration::from_millis(50), Round::Found),
     (Duration::from_millis(100), Round::NothingFound),
     (Duration::from_millis(400), Round::NothingFound),
 ];
@@ -36,7 +38,10 @@ const MAX_ASKED: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     Always,
-    /// Nothing was found, or nobody has ever answered on a link: the question may have been lost.
+    /// Somebody answered: others may have been lost. Who was heard is named, and does not answer
+    /// again.
+    Found,
+    /// Nothing was found, or nobody has ever answered on a link.
     Unproven,
     NothingFound,
 }
@@ -296,21 +301,18 @@ impl Engine {
             let found = lookup.found;
             let is_first = lookup.rounds == 0;
             lookup.rounds += 1;
-            let links: Vec<_> = self
-                .links
-                .iter()
-                .filter(|link| match round {
-                    Round::Always => true,
-                    Round::Unproven => !found || link.is_unproven(),
-                    Round::NothingFound => !found,
-                })
-                .map(|link| link.id)
-                .collect();
+            let few = lookup.heard.len() <= MAX_KNOWN;
+            let links = self.links.iter().filter(|link| match round {
+                Round::Always => true,
+                Round::Found => found && few && link.kind != LinkKind::Loopback,
+                Round::Unproven => !found || few && link.is_unproven(),
+                Round::NothingFound => !found,
+            });
+            let links: Vec<_> = links.map(|link| link.id).collect();
             if is_first {
                 self.ask_standing(now, id);
             }
-            // 50 ms is only for links that nobody has answered on, not for want of an answer.
-            if found || *delay != Duration::from_millis(50) {
+            if !links.is_empty() {
                 self.ask_round(now, id, &links);
             }
         }

@@ -6,11 +6,10 @@ use super::{
     Destination, Engine, Port, Question, Transmit,
     cache::{Address, Instance, Topic},
     links::LinkId,
-    own::Answer,
     packing::{Unit, pack, pack_question},
     timers::Timer,
 };
-use crate::codec::{Ask, Message, Name, Record, kind};
+use crate::codec::{Ask, Message, Name, kind};
 
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -281,7 +280,7 @@ impl Engine {
         if !topics.is_empty() {
             let known = topics
                 .iter()
-                .flat_map(|topic| self.known_answers(now, topic))
+                .flat_map(|topic| self.cache.known_answers(now, topic))
                 .collect();
             let asks = topics
                 .into_iter()
@@ -296,6 +295,7 @@ impl Engine {
         payloads.extend(pack(&Message::query(), units.collect()));
         for link in self.links.ids() {
             for payload in &payloads {
+                self.echoes.expect(now, link, payload);
                 self.send(
                     now,
                     link,
@@ -305,23 +305,6 @@ impl Engine {
                 );
             }
         }
-    }
-
-    /// What need not be answered: what is known, and one's own.
-    pub(super) fn known_answers(&self, now: Instant, topic: &Name) -> Vec<Record> {
-        let mut known = self.cache.known_answers(now, topic);
-        if *topic == self.names.service_type {
-            for key in self.own.keys() {
-                self.own
-                    .records(&self.names, Answer::Listed(key), None, &mut known);
-            }
-        } else {
-            for key in self.own.named(topic) {
-                self.own
-                    .records(&self.names, Answer::Named(*key), None, &mut known);
-            }
-        }
-        known
     }
 
     pub(super) fn send(

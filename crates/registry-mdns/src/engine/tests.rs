@@ -1,6 +1,10 @@
 //! In virtual time: several engines on a simulated link.
 
+mod answering;
+mod caching;
 mod finding;
 mod holders;
+mod lookups;
 mod net;
+mod registering;
 mod truth;

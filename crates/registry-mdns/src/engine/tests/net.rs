@@ -18,8 +18,8 @@ use crate::{
 };
 
 pub(super) const PORT: u16 = 5353;
-/// Where a query socket is bound.
-const QUERY_PORT: u16 = 40_000;
+/// Where the query socket of the first host is bound; those of others follow.
+pub(super) const QUERY_PORT: u16 = 40_000;
 /// The wall clock at the beginning.
 const EPOCH: u64 = 1_700_000_000_000;
 
@@ -130,8 +130,13 @@ impl Net {
     }
 
     pub(super) fn add_host(&mut self, kind: LinkKind) -> usize {
+        let number = self.hosts.len() as u8 + 1;
+        self.add_engine(Ipv4Addr::new(10, 0, 0, number), kind)
+    }
+
+    /// Adds an engine on a host, on which there may be another.
+    pub(super) fn add_engine(&mut self, address: Ipv4Addr, kind: LinkKind) -> usize {
         let number = self.hosts.len();
-        let address = Ipv4Addr::new(10, 0, 0, number as u8 + 1);
         let mut engine = Engine::new(Config::default(), self.random.u64(..));
         engine.set_interfaces(self.now, vec![interface(address, kind)]);
         self.hosts.push(Host {
@@ -206,6 +211,12 @@ impl Net {
             }
             assert!(self.step(began + secs(3_600)), "the look-up never ends");
         }
+    }
+
+    pub(super) fn set_interfaces(&mut self, host: usize, interfaces: Vec<Interface>) {
+        let now = self.now;
+        self.hosts[host].engine.set_interfaces(now, interfaces);
+        self.settle(host);
     }
 
     /// Puts a packet of a stranger on the link.
@@ -320,7 +331,7 @@ impl Net {
         });
         let port = match transmit.port {
             Port::Standing => PORT,
-            Port::Query => QUERY_PORT,
+            Port::Query => QUERY_PORT + from as u16,
         };
         let source = SocketAddr::new(address.into(), port);
         let payload: Arc<[u8]> = transmit.payload.into();
@@ -328,16 +339,13 @@ impl Net {
         for to in hosts {
             let (to_port, multicast) = match transmit.to {
                 Destination::Multicast => (Port::Standing, true),
-                Destination::Unicast(target) if target.ip() == self.hosts[to].address => {
-                    let is_query = target.port() == QUERY_PORT;
-                    (
-                        if is_query {
-                            Port::Query
-                        } else {
-                            Port::Standing
-                        },
-                        false,
-                    )
+                Destination::Unicast(target) if target.port() == QUERY_PORT + to as u16 => {
+                    (Port::Query, false)
+                }
+                Destination::Unicast(target)
+                    if target.port() == PORT && target.ip() == self.hosts[to].address =>
+                {
+                    (Port::Standing, false)
                 }
                 Destination::Unicast(_) => continue,
             };
