@@ -4,6 +4,7 @@
 //! in what is there (commands, packets, deadlines) and then lets the engine out: packets, events.
 
 mod browses;
+mod news;
 mod own;
 mod shared;
 
@@ -21,13 +22,11 @@ use vine_registry::{
     view::{Topic, View},
 };
 
-use self::{browses::Browses, own::Own};
+use self::{browses::Browses, news::News, own::Own};
 pub(crate) use self::{own::Deregistered, shared::Shared};
 use crate::{
     MdnsOptions,
-    engine::{
-        Config, Destination, Engine, EngineEvent, Interface, NodeKey, Question, Received, Remote,
-    },
+    engine::{Config, Destination, Engine, EngineEvent, Interface, NodeKey, Question, Received},
     interfaces::{self, Monitor},
     socket::{Link, MAX_PACKET, Sockets},
 };
@@ -278,52 +277,31 @@ impl Driver {
                 }
             }
         }
-        let (mut seen, mut others) = (Vec::new(), Vec::new());
+        let (mut news, mut others) = (Vec::new(), Vec::new());
         while let Some(event) = self.engine.poll_event() {
             match event {
                 EngineEvent::Found(remote) | EngineEvent::Changed(remote) => {
-                    seen.push(Sighting::Seen(remote));
+                    news.push(News::seen(remote));
                 }
-                EngineEvent::Gone(remote) => seen.push(Sighting::Gone(remote)),
+                EngineEvent::Gone(remote) => news.push(News::gone(&remote)),
+                EngineEvent::Replaced(key) => {
+                    news.extend(self.lose(key).map(|node| News::ended(node, key)));
+                }
+                EngineEvent::Expired(key) => {
+                    news.extend(self.expire(key).map(|node| News::ended(node, key)));
+                }
                 other => others.push(other),
             }
         }
-        // First who is there: a node that is lost to somebody else is then replaced and not gone,
-        // and a look-up ends with what it has found.
-        self.take_in(&seen);
-        others.into_iter().for_each(|event| self.hear(event));
-    }
-
-    fn hear(&mut self, event: EngineEvent) {
-        match event {
-            EngineEvent::Replaced(key) => self.lose(key),
-            EngineEvent::Expired(key) => self.expire(key),
-            EngineEvent::LookupDone { id, outcome } => self.looked_up(id, outcome),
-            EngineEvent::Stale => self.go_stale(),
-            EngineEvent::Live => self.go_live(),
-            EngineEvent::Found(_) | EngineEvent::Changed(_) | EngineEvent::Gone(_) => {}
-        }
-    }
-
-    /// Changes the view by what is seen of others, each run of one service in one go.
-    fn take_in(&mut self, seen: &[Sighting]) {
-        for run in seen.chunk_by(|a, b| a.same_service(b)) {
-            let service = &run[0].remote().service;
-            let mut edit = self.view.edit(&service.namespace, &service.name);
-            for sighting in run {
-                let id = &sighting.remote().node.id;
-                let held = edit.get(id).map(|entry| *entry.tag);
-                match (sighting, held) {
-                    (Sighting::Seen(remote), Some(Holder::Own(key))) => {
-                        self.own.contested(key, remote);
-                    }
-                    (Sighting::Seen(remote), _) => edit.put(own::entry(remote)),
-                    (Sighting::Gone(_), Some(Holder::Other)) => drop(edit.remove(id)),
-                    (Sighting::Gone(_), Some(Holder::Own(key))) => self.own.uncontested(key),
-                    (Sighting::Gone(_), None) => {}
-                }
+        self.take_in(news);
+        // What a look-up has found is there when it ends.
+        for event in others {
+            match event {
+                EngineEvent::LookupDone { id, outcome } => self.looked_up(id, outcome),
+                EngineEvent::Stale => self.go_stale(),
+                EngineEvent::Live => self.go_live(),
+                _ => {}
             }
-            edit.commit();
         }
     }
 
@@ -417,25 +395,6 @@ impl Driver {
 
 /// The driver ends: a handle was closed and wants to hear of it, or all were dropped.
 struct Closing(Option<oneshot::Sender<Result<()>>>);
-
-/// What is seen of a node of somebody else.
-enum Sighting {
-    Seen(Remote),
-    Gone(Remote),
-}
-
-impl Sighting {
-    fn remote(&self) -> &Remote {
-        match self {
-            Self::Seen(remote) | Self::Gone(remote) => remote,
-        }
-    }
-
-    fn same_service(&self, other: &Self) -> bool {
-        let (a, b) = (&self.remote().service, &other.remote().service);
-        a.name == b.name && a.namespace == b.namespace
-    }
-}
 
 #[cfg(test)]
 mod tests;

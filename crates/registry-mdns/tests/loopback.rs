@@ -20,7 +20,7 @@ fn handle(port: u16) -> MdnsRegistry {
 }
 
 fn with(mdns: MdnsOptions) -> MdnsRegistry {
-    MdnsRegistry::new(Options::new(), mdns).unwrap()
+    MdnsRegistry::new(Options::new(), mdns).expect("the options are fine")
 }
 
 fn service(ids: &[&str]) -> Service {

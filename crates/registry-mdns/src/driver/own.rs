@@ -5,14 +5,11 @@ use std::{
 };
 
 use tokio::time::Instant;
-use vine_registry::{
-    Error, Node, NodeRef, Result, Service, next_epoch,
-    view::{Edit, Entry},
-};
+use vine_registry::{Error, Node, NodeRef, Result, Service, next_epoch, view::Entry};
 
 use super::{Driver, Holder};
 use crate::{
-    engine::{NodeKey, Registered, Remote},
+    engine::{NodeKey, Registered},
     registry::NAME,
 };
 
@@ -39,8 +36,6 @@ struct Registration {
     /// As the caller gave it: the same one again is known by its address.
     given: Arc<Service>,
     ttl: Option<Duration>,
-    /// What somebody else says of the same node; it shows as soon as this registration ends.
-    rival: Option<Entry<Holder>>,
 }
 
 impl Own {
@@ -48,28 +43,10 @@ impl Own {
         self.nodes.is_empty()
     }
 
-    /// Somebody else has a node with the same id.
-    pub(super) fn contested(&mut self, key: NodeKey, remote: &Remote) {
-        if let Some(registration) = self.by_key(key) {
-            registration.rival = Some(entry(remote));
-        }
-    }
-
-    /// The other one is gone.
-    pub(super) fn uncontested(&mut self, key: NodeKey) {
-        if let Some(registration) = self.by_key(key) {
-            registration.rival = None;
-        }
-    }
-
-    fn by_key(&mut self, key: NodeKey) -> Option<&mut Registration> {
-        self.nodes.get_mut(self.keys.get(&key)?)
-    }
-
-    fn remove(&mut self, key: NodeKey) -> Option<(NodeRef, Registration)> {
+    fn remove(&mut self, key: NodeKey) -> Option<NodeRef> {
         let node = self.keys.remove(&key)?;
-        let registration = self.nodes.remove(&node)?;
-        Some((node, registration))
+        self.nodes.remove(&node);
+        Some(node)
     }
 
     /// The keys of the nodes of `service`, if this very service was registered.
@@ -127,19 +104,13 @@ impl Driver {
         let registered = self.engine.register(now, next_epoch(), &source)?;
         let mut edit = self.view.edit(&source.namespace, &source.name);
         for node in registered {
-            let known = edit.get(&node.node.id).map(|known| Entry {
-                source: known.source,
-                node: known.node,
-                changed: known.changed,
-                tag: *known.tag,
-            });
             edit.put(Entry {
                 source: Arc::clone(&source),
                 node: Arc::clone(&node.node),
                 changed: node.changed,
                 tag: Holder::Own(node.key),
             });
-            self.own.insert(&source, &service, node, known);
+            self.own.insert(&source, &service, node);
         }
         edit.commit();
         self.present()
@@ -207,91 +178,45 @@ impl Driver {
             self.engine.deregister(now, key);
             gone.extend(self.own.remove(key));
         }
-        gone.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let same =
-            |(a, _): &Gone, (b, _): &Gone| a.namespace == b.namespace && a.service == b.service;
+        gone.sort_unstable();
+        let same = |a: &NodeRef, b: &NodeRef| a.namespace == b.namespace && a.service == b.service;
         for nodes in gone.chunk_by(same) {
-            let mut edit = self.view.edit(&nodes[0].0.namespace, &nodes[0].0.service);
-            for (node, registration) in nodes {
-                registration.leave(node, &mut edit);
+            let mut edit = self.view.edit(&nodes[0].namespace, &nodes[0].service);
+            for node in nodes {
+                edit.remove(&node.id);
             }
             edit.commit();
         }
     }
 
-    /// Somebody else has taken over a node.
-    pub(super) fn lose(&mut self, key: NodeKey) {
-        if let Some(node) = self.forget(key) {
-            tracing::warn!(%node, "registered again by somebody else, whose registration wins");
-            self.own.lost.insert(node);
-        }
+    /// Hears that somebody else has taken over a node, and gives which.
+    pub(super) fn lose(&mut self, key: NodeKey) -> Option<NodeRef> {
+        let node = self.own.remove(key)?;
+        tracing::warn!(%node, "registered again by somebody else, whose registration wins");
+        self.own.lost.insert(node.clone());
+        Some(node)
     }
 
-    /// The ttl of a node has run out.
-    pub(super) fn expire(&mut self, key: NodeKey) {
-        if let Some(node) = self.forget(key) {
-            tracing::debug!(%node, "not renewed in time");
-        }
-    }
-
-    /// Drops what the engine has ended already.
-    fn forget(&mut self, key: NodeKey) -> Option<NodeRef> {
-        let (node, registration) = self.own.remove(key)?;
-        let mut edit = self.view.edit(&node.namespace, &node.service);
-        registration.leave(&node, &mut edit);
-        edit.commit();
+    /// Hears that the ttl of a node has run out, and gives of which.
+    pub(super) fn expire(&mut self, key: NodeKey) -> Option<NodeRef> {
+        let node = self.own.remove(key)?;
+        tracing::debug!(%node, "not renewed in time");
         Some(node)
     }
 }
 
-type Gone = (NodeRef, Registration);
-
-impl Registration {
-    /// Makes room for the rival, if there is one.
-    fn leave(&self, node: &NodeRef, edit: &mut Edit<'_, Holder>) {
-        match &self.rival {
-            Some(rival) => edit.put(rival.clone()),
-            None => drop(edit.remove(&node.id)),
-        }
-    }
-}
-
 impl Own {
-    /// Takes in a registration in the place of what was known of the node.
-    fn insert(
-        &mut self,
-        source: &Service,
-        given: &Arc<Service>,
-        node: Registered,
-        known: Option<Entry<Holder>>,
-    ) {
+    fn insert(&mut self, source: &Service, given: &Arc<Service>, node: Registered) {
         let name = reference(&source.namespace, source, &node.node);
-        let old = self.nodes.remove(&name);
-        let rival = match known {
-            Some(known) if known.tag == Holder::Other => Some(known),
-            _ => old.as_ref().and_then(|old| old.rival.clone()),
-        };
         let registration = Registration {
             key: node.key,
             given: Arc::clone(given),
             ttl: source.ttl,
-            rival,
         };
-        if let Some(old) = old {
+        if let Some(old) = self.nodes.insert(name.clone(), registration) {
             self.keys.remove(&old.key);
         }
-        self.nodes.insert(name.clone(), registration);
         self.keys.insert(node.key, name);
-    }
-}
-
-/// A node of somebody else, for the view.
-pub(super) fn entry(remote: &Remote) -> Entry<Holder> {
-    Entry {
-        source: Arc::clone(&remote.service),
-        node: Arc::clone(&remote.node),
-        changed: remote.changed,
-        tag: Holder::Other,
     }
 }
 
