@@ -344,7 +344,41 @@ impl Engine {
         let now = self.now.map_or(now, |before| before.max(now));
         self.now = Some(now);
         self.run_timers(now);
+        self.tidy_timers();
         now
+    }
+
+    /// Whoever makes things come and go must not fill the memory with their deadlines.
+    fn tidy_timers(&mut self) {
+        const FEW: usize = 4_096;
+        let things = self.cache.instances.len()
+            + self.cache.hosts.len()
+            + self.cache.topics.len()
+            + self.lookups.len()
+            + self.own.len();
+        if self.timers.len() > FEW + 4 * things {
+            let mut timers = std::mem::take(&mut self.timers);
+            timers.retain(|at, timer| self.is_set(at, timer));
+            self.timers = timers;
+        }
+    }
+
+    fn is_set(&self, at: Instant, timer: &Timer) -> bool {
+        let alarm = match timer {
+            Timer::Own(key) => self.own.get(*key).map(|own| own.alarm),
+            Timer::Goodbyes => Some(self.goodbye_alarm),
+            Timer::Instance(name) => self.cache.instances.get(name).map(|known| known.alarm),
+            Timer::Host(name) => self.cache.hosts.get(name).map(|known| known.alarm),
+            Timer::Topic(name) => self.cache.topics.get(name).map(|known| known.alarm),
+            Timer::Lookup(id) => self.lookups.get(id).map(|lookup| lookup.alarm()),
+            Timer::Answers(id) => {
+                let mut links = self.links.iter();
+                links.find(|link| link.id == *id).map(|link| link.alarm)
+            }
+            Timer::Deferred(source) => self.deferred.get(source).map(Deferred::alarm),
+            Timer::Outbox => Some(self.outbox.alarm),
+        };
+        alarm.is_some_and(|alarm| alarm.is_set(at))
     }
 
     fn run_timers(&mut self, now: Instant) {

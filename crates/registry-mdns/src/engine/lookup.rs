@@ -64,6 +64,12 @@ pub(super) struct Lookup {
     alarm: Alarm,
 }
 
+impl Lookup {
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm
+    }
+}
+
 /// How a look-up stands.
 enum Standing {
     Done(Outcome),

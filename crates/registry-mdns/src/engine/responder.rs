@@ -39,6 +39,12 @@ pub(super) struct Deferred {
     alarm: Alarm,
 }
 
+impl Deferred {
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm
+    }
+}
+
 /// Who asks, and how.
 #[derive(Clone, Copy)]
 struct Asker {

@@ -4,6 +4,7 @@ mod answering;
 mod caching;
 mod finding;
 mod holders;
+mod hostile;
 mod lookups;
 mod net;
 mod registering;

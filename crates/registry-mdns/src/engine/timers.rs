@@ -40,6 +40,11 @@ pub(super) struct Timers {
 pub(super) struct Alarm(Option<Instant>);
 
 impl Alarm {
+    /// Whether it is to ring at `at`.
+    pub(super) fn is_set(self, at: Instant) -> bool {
+        self.0 == Some(at)
+    }
+
     /// Whether a deadline that has come is this one. Those that were brought forward still come.
     pub(super) fn rings(&mut self, at: Instant) -> bool {
         let rings = self.0 == Some(at);
@@ -62,6 +67,15 @@ impl Timers {
                 timer: timer(),
             });
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Drops the deadlines of what is no more.
+    pub(super) fn retain(&mut self, is_set: impl Fn(Instant, &Timer) -> bool) {
+        self.heap.retain(|entry| is_set(entry.at, &entry.timer));
     }
 
     /// The earliest deadline; it may turn out that nothing is to be done.
