@@ -88,8 +88,8 @@ impl MemoryRegistry {
 
     fn over(store: Arc<Store>, options: Options) -> Self {
         Self(Arc::new(Handle {
+            owner: store.owner(&options.namespace),
             options,
-            owner: store.owner(),
             reader: store.reader(),
             store,
         }))
@@ -111,6 +111,13 @@ impl Handle {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Drop for Handle {
+    /// What it registered stays: only [`Registry::close`] ends that.
+    fn drop(&mut self) {
+        self.store.leave(&self.owner);
     }
 }
 

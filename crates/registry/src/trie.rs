@@ -40,7 +40,7 @@ pub(crate) struct Branch<T> {
 const BITS: u32 = 3;
 const WIDTH: usize = 1 << BITS;
 /// A leaf that would hold more becomes a branch, and a branch that holds half as much a leaf.
-const LEAF: usize = 16;
+const LEAF: usize = 6;
 
 impl<T> Trie<T> {
     pub(crate) fn len(&self) -> usize {

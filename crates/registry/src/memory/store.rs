@@ -45,8 +45,18 @@ struct State {
     wakes: Option<Instant>,
     /// Numbers leases and changes.
     last: u64,
-    /// The nodes that each owner lost to another one and has not deregistered since.
-    lost: HashMap<u32, HashSet<NodeRef>>,
+    owners: HashMap<u32, Party>,
+}
+
+/// What the store remembers of an owner.
+struct Party {
+    /// That of services which name none.
+    namespace: Arc<str>,
+    /// The nodes that it lost to another owner and has not deregistered since.
+    lost: HashSet<NodeRef>,
+    leases: usize,
+    /// The handle is gone: its leases are the last that needs this.
+    left: bool,
 }
 
 /// What one call registered, as far as no later one has taken its place.
@@ -58,7 +68,6 @@ struct Lease {
     nodes: u32,
     /// As given, so that the same one again is known by its address; with its ttl as it holds.
     service: Arc<Service>,
-    namespace: Arc<str>,
     deadline: Option<Instant>,
 }
 
@@ -79,7 +88,7 @@ impl Store {
                 expiry: None,
                 wakes: None,
                 last: 0,
-                lost: HashMap::new(),
+                owners: HashMap::new(),
             }),
             next_owner: AtomicU32::new(0),
             signal: Arc::default(),
@@ -90,9 +99,18 @@ impl Store {
         self.lock().view.reader()
     }
 
-    pub(super) fn owner(&self) -> Owner {
+    /// An owner whose services are in `namespace` if they name none.
+    pub(super) fn owner(&self, namespace: &Arc<str>) -> Owner {
+        let id = self.next_owner.fetch_add(1, Ordering::Relaxed);
+        let party = Party {
+            namespace: Arc::clone(namespace),
+            lost: HashSet::new(),
+            leases: 0,
+            left: false,
+        };
+        self.lock().owners.insert(id, party);
         Owner {
-            id: self.next_owner.fetch_add(1, Ordering::Relaxed),
+            id,
             closed: AtomicBool::new(false),
         }
     }
@@ -126,7 +144,7 @@ impl Store {
     pub(super) fn register(
         self: &Arc<Self>,
         owner: &Owner,
-        namespace: &Arc<str>,
+        namespace: &str,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Result<()> {
@@ -166,7 +184,6 @@ impl Store {
             return;
         }
         let mut state = self.lock();
-        state.lost.remove(&owner.id);
         let State { view, leases, .. } = &*state;
         let own = view.iter().filter(|(.., entry)| {
             leases
@@ -183,7 +200,19 @@ impl Store {
             })
             .collect();
         state.remove(gone);
+        state.owners.remove(&owner.id);
         state.view.end_watches(owner.id.into());
+    }
+
+    /// Forgets an owner whose handle is gone, as soon as nothing is left of it.
+    pub(super) fn leave(&self, owner: &Owner) {
+        let mut state = self.lock();
+        if let Some(party) = state.owners.get_mut(&owner.id) {
+            party.left = true;
+            if party.leases == 0 {
+                state.owners.remove(&owner.id);
+            }
+        }
     }
 
     /// Notes leases that may have run out, up to a number; gives the time to look again, which is
@@ -200,6 +229,11 @@ impl Store {
     #[cfg(test)]
     pub(super) fn deadlines(&self) -> usize {
         self.lock().deadlines.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn owners(&self) -> usize {
+        self.lock().owners.len()
     }
 
     /// Every change is whole before anything can panic.
@@ -237,7 +271,7 @@ impl Lease {
 
 impl State {
     fn check_not_lost(&self, owner: u32, namespace: &str, service: &Service) -> Result<()> {
-        let Some(lost) = self.lost.get(&owner) else {
+        let Some(lost) = self.owners.get(&owner).map(|party| &party.lost) else {
             return Ok(());
         };
         let mut ids = service.nodes.iter().map(|node| Arc::clone(&node.id));
@@ -254,7 +288,7 @@ impl State {
     fn register(
         &mut self,
         owner: u32,
-        namespace: &Arc<str>,
+        namespace: &str,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Option<Instant> {
@@ -278,12 +312,14 @@ impl State {
             owner,
             nodes: u32::try_from(service.nodes.len()).unwrap_or(u32::MAX),
             service: Arc::clone(&source),
-            namespace: Arc::clone(namespace),
             deadline: None,
         };
         lease.renew();
         let (number, deadline) = (lease.number, lease.deadline);
         let key = self.leases.insert(lease);
+        if let Some(party) = self.owners.get_mut(&owner) {
+            party.leases += 1;
+        }
         if let Some(deadline) = deadline {
             self.timed += 1;
             self.deadlines.push(Reverse((deadline, number, key as u32)));
@@ -327,7 +363,9 @@ impl State {
                     .map_or(owner, |lease| lease.owner);
                 if holder != owner {
                     let node = reference(namespace, source, Arc::clone(&node.id));
-                    self.lost.entry(holder).or_default().insert(node);
+                    if let Some(loser) = self.owners.get_mut(&holder) {
+                        loser.lost.insert(node);
+                    }
                 } else if same(known, node, source) {
                     changed = known.changed;
                 }
@@ -376,7 +414,7 @@ impl State {
                 });
             }
         }
-        if let Some(lost) = self.lost.get_mut(&owner) {
+        if let Some(Party { lost, .. }) = self.owners.get_mut(&owner) {
             let all = service.nodes.is_empty();
             lost.retain(|node| {
                 let named = all || service.nodes.get(&node.id).is_some();
@@ -393,9 +431,9 @@ impl State {
     }
 
     fn has_lost(&self, owner: u32, node: &NodeRef) -> bool {
-        self.lost
+        self.owners
             .get(&owner)
-            .is_some_and(|lost| lost.contains(node))
+            .is_some_and(|party| party.lost.contains(node))
     }
 
     fn gather(&mut self, now: Instant, due: &mut Due) -> Option<Instant> {
@@ -415,7 +453,7 @@ impl State {
                 self.deadlines.push(Reverse((deadline, number, key)));
             } else {
                 let service = (
-                    Arc::clone(&lease.namespace),
+                    Arc::clone(namespace(&self.owners, lease)),
                     Arc::clone(&lease.service.name),
                 );
                 due.entry(service).or_default().push((number, key));
@@ -467,9 +505,18 @@ impl State {
             return;
         };
         lease.nodes -= 1;
-        if lease.nodes == 0 {
-            self.timed -= usize::from(lease.deadline.is_some());
-            self.leases.remove(key);
+        if lease.nodes > 0 {
+            return;
+        }
+        let Lease {
+            owner, deadline, ..
+        } = self.leases.remove(key);
+        self.timed -= usize::from(deadline.is_some());
+        if let Some(party) = self.owners.get_mut(&owner) {
+            party.leases -= 1;
+            if party.leases == 0 && party.left {
+                self.owners.remove(&owner);
+            }
         }
     }
 
@@ -495,6 +542,14 @@ fn known(leases: &Slab<Lease>, number: u32, key: u32) -> Option<&Lease> {
     leases
         .get(key as usize)
         .filter(|lease| lease.number == number)
+}
+
+fn namespace<'a>(owners: &'a HashMap<u32, Party>, lease: &'a Lease) -> &'a Arc<str> {
+    let own = &lease.service.namespace;
+    match owners.get(&lease.owner) {
+        Some(party) if own.is_empty() => &party.namespace,
+        _ => own,
+    }
 }
 
 fn reference(namespace: &str, service: &Service, id: Arc<str>) -> NodeRef {

@@ -98,3 +98,20 @@ fn without_a_runtime_it_says_so() {
     };
     assert!(error.to_string().contains("tokio"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_is_dropped_leaves_its_registrations_and_nothing_else() {
+    let registry = MemoryRegistry::new();
+    for i in 0..100 {
+        let handle = registry.handle();
+        if i == 7 {
+            let service = service("kept").with_ttl(seconds(10));
+            handle.register(service).await.unwrap();
+        }
+    }
+    assert_eq!(registry.get_service("s").await.unwrap().node_count(), 1);
+    assert_eq!(registry.0.store.owners(), 2);
+    sleep(seconds(11)).await;
+    assert!(registry.get_service("s").await.is_err());
+    assert_eq!(registry.0.store.owners(), 1);
+}
