@@ -15,7 +15,7 @@ use std::{
 };
 
 use vine_bench::node;
-use vine_registry::{MemoryRegistry, RegistryExt, Service};
+use vine_registry::{GetOptions, MemoryRegistry, Registry, RegistryExt, Service};
 
 const SERVICES: usize = 10_000;
 const NODES: usize = 100;
@@ -57,6 +57,19 @@ async fn main() {
         "footprint: {} bytes a node above the {} of its strings (target: 600)",
         bytes / nodes,
         strings / nodes
+    );
+
+    let general: &dyn Registry = &registry;
+    let options = GetOptions::default();
+    let look_up = allocation_counter::measure(|| {
+        let look_up = general.get_service_with("service-7", &options);
+        futures_util::FutureExt::now_or_never(look_up)
+            .unwrap()
+            .unwrap();
+    });
+    println!(
+        "a look-up makes {} allocation (target: 1)",
+        look_up.count_total
     );
 
     let registering = start.elapsed();

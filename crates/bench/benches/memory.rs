@@ -56,8 +56,6 @@ fn look_up(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("naive", nodes), |b| {
             b.iter(|| black_box(naive.get(black_box("go.vine.test"))))
         });
-        let count = allocation_counter::measure(|| get(&registry, "go.vine.test", &options));
-        assert_eq!(count.count_total, 1, "the future only");
     }
 }
 
