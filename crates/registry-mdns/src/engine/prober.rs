@@ -20,6 +20,9 @@ use crate::{
 };
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long another holder's announcement is waited for: he says it again one, two and four seconds
+/// after the first time, and his probes begin within a quarter of a second.
+const YIELD: Duration = Duration::from_millis(2500);
 const SECOND: Duration = Duration::from_secs(1);
 /// RFC 6762 section 8.4: so many updates in a row, then one in [`UPDATE_INTERVAL`].
 const UPDATE_BURST: u32 = 10;
@@ -36,6 +39,8 @@ pub(super) enum Step {
     Announce,
     /// Tell what may have changed (section 8.4).
     Update,
+    /// Leave the name to another holder, although nothing was heard of him but his probe.
+    Yield,
 }
 
 /// What is to be done for a registration, in order of time.
@@ -65,6 +70,13 @@ impl Schedule {
     fn pop(&mut self, now: Instant) -> Option<(Instant, Step)> {
         self.next().filter(|at| *at <= now)?;
         self.0.pop_front()
+    }
+
+    /// Leaves nothing to do but to yield, and that not later than it was to be before.
+    fn yield_at(&mut self, at: Instant) {
+        let planned = self.0.iter().find(|(_, step)| *step == Step::Yield);
+        let at = planned.map_or(at, |(planned, _)| at.min(*planned));
+        self.0 = VecDeque::from([(at, Step::Yield)]);
     }
 
     /// Adds a step, unless it is to be done by then anyway.
@@ -303,6 +315,7 @@ impl Engine {
                     own.updates.spend();
                     self.batch.announcements.entry(key).or_insert(false);
                 }
+                Step::Yield => return self.lose(key),
             }
         }
         if established {
@@ -427,12 +440,36 @@ impl Engine {
             self.announce_again(now, key);
             return true;
         }
+        self.lose(key);
+        false
+    }
+
+    /// Somebody else is about to claim the name of a registration. If he has precedence, it is left
+    /// to him with his announcement, or without one after some time: so the node changes hands and
+    /// is not gone in between.
+    ///
+    /// Gives whether he has.
+    pub(super) fn yields(&mut self, now: Instant, key: NodeKey, theirs: &Version) -> bool {
+        let Some(own) = self.own.get(key) else {
+            return true;
+        };
+        if !theirs.beats(&self.own.version(own)) {
+            self.announce_again(now, key);
+            return false;
+        }
+        if let Some(own) = self.own.get_mut(key) {
+            own.schedule.yield_at(now + YIELD);
+            self.arm_own(key);
+        }
+        true
+    }
+
+    fn lose(&mut self, key: NodeKey) {
         if let Some(own) = self.forget_own(key) {
             tracing::debug!(node = ?own.identity, "somebody else registered this id later");
             self.events.push_back(EngineEvent::Replaced(key));
             self.elect(&own.identity);
         }
-        false
     }
 }
 

@@ -143,7 +143,7 @@ impl Engine {
             };
             let is_established = own.established;
             let is_held = match self.proposed(name, &message.authorities) {
-                Some(version) => self.contest(now, name, &version),
+                Some(version) => !self.yields(now, key, &version),
                 None => true,
             };
             if is_held && is_established {
@@ -455,16 +455,18 @@ impl Engine {
             probes.map(|own| self.probe(own)).collect(),
         );
         for link in self.links.ids() {
-            for payload in goodbyes.iter().chain(&probes) {
-                self.send(
-                    now,
-                    link,
-                    Port::Standing,
-                    Destination::Multicast,
-                    payload.clone(),
-                );
-            }
+            self.send_all(now, link, &goodbyes);
+            // Whoever held a node before hears who holds it now, and then the claim: for him, too,
+            // it is never gone.
             self.multicast(now, link, &answers);
+            self.send_all(now, link, &probes);
+        }
+    }
+
+    fn send_all(&mut self, now: Instant, link: LinkId, payloads: &[Vec<u8>]) {
+        for payload in payloads {
+            let to = Destination::Multicast;
+            self.send(now, link, Port::Standing, to, payload.clone());
         }
     }
 
