@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use vine::{
     Wait,
-    cli::{LogFlags, RegistryFlags},
+    cli::{LogFlags, RegistryFlags, duration},
 };
 
 /// Finds, watches and registers services.
@@ -183,14 +183,6 @@ fn wait(text: &str) -> Result<Wait, &'static str> {
         _ => duration(text)
             .map(Wait::For)
             .map_err(|_| "take first, settled, or a time with a unit, for instance 5s"),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be longer than 0; for instance 30s"),
-        Ok(duration) => Ok(duration),
-        Err(_) => Err("not a duration; write it with a unit: 30s, 500ms or 5m"),
     }
 }
 

@@ -10,4 +10,4 @@ mod txt;
 
 pub(crate) use extra::Extras;
 pub(crate) use names::Names;
-pub(crate) use txt::{Facts, Stamp, decode, encode};
+pub(crate) use txt::{Facts, MAX_TXT, Stamp, decode, encode};

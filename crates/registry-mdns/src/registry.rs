@@ -24,6 +24,7 @@ use crate::{
     MdnsOptions,
     driver::{Command, Deregistered, Driver, Settle, Shared},
     engine::Question,
+    mapping::MAX_TXT,
 };
 
 /// What this engine is called.
@@ -31,10 +32,6 @@ pub(crate) const NAME: &str = "mdns";
 
 /// What the keys of a TXT record leave of its strings of 255 bytes.
 const MAX_NAME_LEN: usize = 252;
-
-/// What fits into the TXT record of a node; endpoints, OpenAPI documents and long metadata are
-/// deflated.
-const MAX_SERVICE_SIZE: usize = 8_000;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -227,7 +224,7 @@ impl Registry for MdnsRegistry {
                 Duration::from_nanos(1),
             )
             .with_max_name_len(MAX_NAME_LEN)
-            .with_max_service_size(MAX_SERVICE_SIZE)
+            .with_max_service_size(MAX_TXT)
             .with_force_deregister(false)
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use anstyle::Style;
-use vine::{Action, Error, Event, Service};
+use vine::{Action, Error, Event, Node, Service};
 
 use super::{
     Paint, escaped, styles,
@@ -123,12 +123,19 @@ fn nodes(service: &Service) -> String {
     let mut text: Vec<_> = nodes
         .iter()
         .take(NODES)
-        .map(|node| format!("{} at {}", node.id, node.address))
+        .map(|node| node_text(node))
         .collect();
     if nodes.len() > NODES {
         text.push(format!("and {} more", nodes.len() - NODES));
     }
     text.join(", ")
+}
+
+/// Where a node is, and its state if it says one.
+fn node_text(node: &Node) -> String {
+    let state = node.metadata.get(Node::STATE);
+    let state = state.map_or_else(String::new, |state| format!(" ({state})"));
+    format!("{} at {}{state}", node.id, node.address)
 }
 
 /// Unix seconds as RFC 3339.
@@ -142,7 +149,7 @@ fn time(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vine::{Node, Services};
+    use vine::Services;
 
     use super::*;
 

@@ -12,8 +12,9 @@ use crate::codec::strings;
 
 /// Beyond this, what can be deflated is.
 const COMFORTABLE: usize = 1_300;
-/// Beyond this, a node's records do not fit into one packet.
-const MAX_TXT: usize = 8_000;
+/// Beyond this, a node's records do not fit into one packet; endpoints, OpenAPI documents and long
+/// metadata count deflated.
+pub(crate) const MAX_TXT: usize = 8_000;
 const MAX_STRING: usize = 255;
 /// The version of this mapping (RFC 6763 section 6.7).
 const VERSION: &str = "1";

@@ -9,8 +9,12 @@ pub(super) fn env(name: &'static str) -> Option<&'static str> {
         .then_some(name)
 }
 
-/// A span of time such as `30s`, `500ms`, `5m` or `1h 30m`; longer than nothing.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// A span of time such as `30s`, `500ms`, `5m` or `1h 30m`; longer than nothing. For `value_parser`
+/// of arguments of one's own.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than 0; for instance 30s, 500ms or 5m".into()),
         Ok(duration) => Ok(duration),
