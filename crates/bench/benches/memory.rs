@@ -16,7 +16,7 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
-use vine_bench::{Naive, node, service};
+use vine_bench::{Naive, compare, node, service};
 use vine_registry::{
     DeregisterOptions, GetOptions, MemoryRegistry, RegisterOptions, Registry, Service,
 };
@@ -56,6 +56,11 @@ fn look_up(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("naive", nodes), |b| {
             b.iter(|| black_box(naive.get(black_box("go.vine.test"))))
         });
+        compare(
+            &format!("get_service of {nodes} nodes"),
+            || get(&registry, "go.vine.test", &options),
+            || drop(black_box(naive.get(black_box("go.vine.test")))),
+        );
     }
 }
 

@@ -1,8 +1,15 @@
 //! What the benchmarks share: services to register, and the alternative to measure beside.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark reads the real clock and prints what it saw"
+)]
+
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use vine_registry::{Node, Service};
@@ -67,4 +74,38 @@ impl Naive {
         let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
         services.get(name).cloned().unwrap_or_default()
     }
+}
+
+/// Prints the median times of both, taken in turns, and how ours stands to the other.
+pub fn compare(what: &str, mut ours: impl FnMut(), mut other: impl FnMut()) {
+    const ROUNDS: usize = 11;
+    let (mut our_times, mut other_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our_times.push(time(&mut ours));
+        other_times.push(time(&mut other));
+    }
+    let (our_time, other_time) = (median(our_times), median(other_times));
+    let ratio = our_time.as_secs_f64() / other_time.as_secs_f64();
+    println!("{what}: {our_time:?} against {other_time:?}, ratio {ratio:.4}");
+}
+
+/// The time of one call, from as many as take about a millisecond.
+fn time(call: &mut impl FnMut()) -> Duration {
+    let mut calls = 1;
+    loop {
+        let start = Instant::now();
+        for _ in 0..calls {
+            call();
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= Duration::from_millis(1) {
+            return elapsed / calls;
+        }
+        calls *= 2;
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
