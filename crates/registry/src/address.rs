@@ -55,8 +55,9 @@ fn is_zone(zone: &str) -> bool {
 
 /// An IPv4 address or a host name: labels of 1 to 63 bytes, 253 bytes in all; letters may be any.
 fn is_name(host: &str) -> bool {
+    let mut labels = host.as_bytes().split(|&b| b == b'.');
     host.len() <= 253
-        && host.split('.').all(|label| (1..=63).contains(&label.len()))
+        && labels.all(|label| (1..=63).contains(&label.len()))
         && (host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

@@ -45,8 +45,10 @@ struct State {
     wakes: Option<Instant>,
     /// Numbers leases and changes.
     last: u64,
-    owners: HashMap<u32, Party>,
+    owners: Owners,
 }
+
+type Owners = HashMap<u32, Party, foldhash::fast::RandomState>;
 
 /// What the store remembers of an owner.
 struct Party {
@@ -88,7 +90,7 @@ impl Store {
                 expiry: None,
                 wakes: None,
                 last: 0,
-                owners: HashMap::new(),
+                owners: HashMap::default(),
             }),
             next_owner: AtomicU32::new(0),
             signal: Arc::default(),
@@ -544,7 +546,7 @@ fn known(leases: &Slab<Lease>, number: u32, key: u32) -> Option<&Lease> {
         .filter(|lease| lease.number == number)
 }
 
-fn namespace<'a>(owners: &'a HashMap<u32, Party>, lease: &'a Lease) -> &'a Arc<str> {
+fn namespace<'a>(owners: &'a Owners, lease: &'a Lease) -> &'a Arc<str> {
     let own = &lease.service.namespace;
     match owners.get(&lease.owner) {
         Some(party) if own.is_empty() => &party.namespace,

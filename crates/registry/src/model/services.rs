@@ -43,6 +43,26 @@ impl Services {
         }
     }
 
+    /// The same with another service in the place of that of `version`, or without one. All are of
+    /// one name.
+    pub(crate) fn with_version(&self, version: &str, service: Option<Arc<Service>>) -> Self {
+        let list = match service {
+            Some(service) if self.iter().all(|other| *other.version == *version) => {
+                List::from_buf([service])
+            }
+            service => {
+                let before = self.iter().filter(|other| *other.version < *version);
+                let after = self.iter().filter(|other| *other.version > *version);
+                before
+                    .cloned()
+                    .chain(service)
+                    .chain(after.cloned())
+                    .collect()
+            }
+        };
+        Self((!list.is_empty()).then(|| Arc::new(list)))
+    }
+
     pub(crate) fn from_shared(list: Option<Arc<List>>) -> Self {
         Self(list)
     }

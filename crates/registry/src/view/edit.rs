@@ -119,14 +119,20 @@ impl<'a, T> Edit<'a, T> {
         }
         deltas.sort_unstable_by(|a, b| a.version.cmp(&b.version));
         let before = name.slot.load();
-        let mut list: SmallVec<[Arc<Service>; 1]> = before.iter().cloned().collect();
+        let mut after = before.clone();
         for delta in &deltas {
-            list.retain(|service| service.version != delta.version);
-            list.extend(name.apply(delta, before.version(&delta.version)));
+            let old = before.version(&delta.version);
+            let new = name.apply(delta, old);
+            let is_same = match (old, &new) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (None, None) => true,
+                _ => false,
+            };
+            if !is_same {
+                after = after.with_version(&delta.version, new);
+            }
         }
-        let after: Services = list.into_iter().collect();
-        if before.len() != after.len() || before.iter().zip(&after).any(|(a, b)| !Arc::ptr_eq(a, b))
-        {
+        if !after.ptr_eq(&before) {
             name.slot.store(after.clone());
             if self.view.interest.any() {
                 let events = events(&deltas, &before, &after);

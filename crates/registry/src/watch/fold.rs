@@ -141,10 +141,6 @@ fn applied(before: &Services, event: &Event) -> Option<Services> {
     if !changed {
         return None;
     }
-    let others = before
-        .iter()
-        .filter(|service| service.version != change.version)
-        .cloned();
     let this = (!nodes.is_empty()).then(|| Arc::new(fields.with_only(nodes)));
-    Some(others.chain(this).collect())
+    Some(before.with_version(&change.version, this))
 }
