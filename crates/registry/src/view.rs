@@ -123,7 +123,11 @@ impl<T> View<T> {
 
     /// Begins to change the nodes of one service. Nothing shows before
     /// [`commit`](Edit::commit).
-    pub fn edit(&mut self, namespace: &str, name: &str) -> Edit<'_, T> {
+    pub fn edit(
+        &mut self,
+        namespace: impl AsRef<str> + Into<Arc<str>>,
+        name: impl AsRef<str> + Into<Arc<str>>,
+    ) -> Edit<'_, T> {
         Edit::new(self, namespace, name)
     }
 

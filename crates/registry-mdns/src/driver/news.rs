@@ -32,7 +32,7 @@ impl Driver {
             let NodeRef {
                 namespace, service, ..
             } = first.node.clone();
-            let mut edit = self.view.edit(&namespace, &service);
+            let mut edit = self.view.edit(&*namespace, &*service);
             first.apply(&mut edit);
             let same =
                 |next: &News| next.node.service == service && next.node.namespace == namespace;

@@ -102,7 +102,7 @@ impl Driver {
             Arc::new(source)
         };
         let registered = self.engine.register(now, next_epoch(), &source)?;
-        let mut edit = self.view.edit(&source.namespace, &source.name);
+        let mut edit = self.view.edit(&*source.namespace, &*source.name);
         for node in registered {
             edit.put(Entry {
                 source: Arc::clone(&source),
@@ -181,7 +181,7 @@ impl Driver {
         gone.sort_unstable();
         let same = |a: &NodeRef, b: &NodeRef| a.namespace == b.namespace && a.service == b.service;
         for nodes in gone.chunk_by(same) {
-            let mut edit = self.view.edit(&nodes[0].namespace, &nodes[0].service);
+            let mut edit = self.view.edit(&*nodes[0].namespace, &*nodes[0].service);
             for node in nodes {
                 edit.remove(&node.id);
             }

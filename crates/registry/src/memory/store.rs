@@ -146,7 +146,7 @@ impl Store {
     pub(super) fn register(
         self: &Arc<Self>,
         owner: &Owner,
-        namespace: &str,
+        namespace: &Arc<str>,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Result<()> {
@@ -290,7 +290,7 @@ impl State {
     fn register(
         &mut self,
         owner: u32,
-        namespace: &str,
+        namespace: &Arc<str>,
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Option<Instant> {
@@ -352,9 +352,18 @@ impl State {
         source.nodes.iter().all(unchanged).then_some(key)
     }
 
-    fn put(&mut self, owner: u32, namespace: &str, source: &Arc<Service>, number: u64, key: usize) {
+    fn put(
+        &mut self,
+        owner: u32,
+        namespace: &Arc<str>,
+        source: &Arc<Service>,
+        number: u64,
+        key: usize,
+    ) {
         let mut replaced = Vec::new();
-        let mut edit = self.view.edit(namespace, &source.name);
+        let mut edit = self
+            .view
+            .edit(Arc::clone(namespace), Arc::clone(&source.name));
         for node in &source.nodes {
             let known = edit.get(&node.id);
             let mut changed = number;
@@ -494,7 +503,7 @@ impl State {
             services.entry((namespace, name)).or_default().push(id);
         }
         for ((namespace, name), ids) in services {
-            let mut edit = self.view.edit(&namespace, &name);
+            let mut edit = self.view.edit(&*namespace, &*name);
             let released: Vec<_> = ids.iter().filter_map(|id| edit.remove(id)).collect();
             edit.commit();
             released.into_iter().for_each(|key| self.release(key));

@@ -10,7 +10,10 @@ use super::Service;
 /// The answer to a name holds one for each version, sorted by version; a snapshot of several
 /// names is sorted by namespace, name and version.
 #[derive(Clone, Default)]
-pub struct Services(Option<Arc<List>>);
+pub struct Services(
+    /// None if empty: whether it is can be told without touching what all readers share.
+    Option<Arc<List>>,
+);
 
 pub(crate) type List = SmallVec<[Arc<Service>; 1]>;
 
@@ -19,6 +22,12 @@ impl Services {
     #[must_use]
     pub const fn new() -> Self {
         Self(None)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The number of nodes of all the services.

@@ -37,10 +37,18 @@ struct Delta {
 type List = SmallVec<[Arc<Node>; 1]>;
 
 impl<'a, T> Edit<'a, T> {
-    pub(super) fn new(view: &'a mut View<T>, namespace: &str, name: &str) -> Self {
-        let known = view.index.get(&(namespace, name) as &dyn Pair).copied();
+    pub(super) fn new(
+        view: &'a mut View<T>,
+        namespace: impl AsRef<str> + Into<Arc<str>>,
+        name: impl AsRef<str> + Into<Arc<str>>,
+    ) -> Self {
+        let pair = (namespace.as_ref(), name.as_ref());
+        let known = view.index.get(&pair as &dyn Pair).copied();
         let at = known.unwrap_or_else(|| {
-            let key = Key::new(namespace, name);
+            let key = Key {
+                namespace: namespace.into(),
+                name: name.into(),
+            };
             let at = view.names.insert(Name {
                 nodes: HashMap::default(),
                 versions: SmallVec::new(),

@@ -129,15 +129,6 @@ pub(super) struct Key {
     pub(super) name: Arc<str>,
 }
 
-impl Key {
-    pub(super) fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
 /// Two texts, owned or borrowed, so that a [`Key`] is found without making one.
 pub(super) trait Pair {
     fn pair(&self) -> (&str, &str);
