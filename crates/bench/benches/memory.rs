@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use vine_bench::{Naive, compare, node, service};
 use vine_registry::{
@@ -101,54 +101,58 @@ fn look_up_from_two_threads(c: &mut Criterion) {
     });
 }
 
-/// The time of adding nodes to a service of `nodes`, each after a look-up. After every hundred they
-/// are taken away again, off the clock.
-fn adding(registry: &MemoryRegistry, nodes: usize, iterations: u64) -> Duration {
+/// The time of registering new services or nodes, each after a look-up. After every hundred they are
+/// taken away again, off the clock, so that the registry stays as large as it is.
+fn registering_new(
+    registry: &MemoryRegistry,
+    new: impl Fn(usize) -> Service,
+    count: u64,
+) -> Duration {
     let (options, gone) = (GetOptions::default(), DeregisterOptions::default());
     let mut time = Duration::ZERO;
-    for round in 0..iterations.div_ceil(100) {
-        let count = (iterations - round * 100).min(100) as usize;
-        let new = |i| {
-            Arc::new(Service::new("s", "v1.0.0").with_node(node(nodes + round as usize * 100 + i)))
-        };
-        let added: Vec<_> = (0..count).map(new).collect();
+    let mut left = count as usize;
+    while left > 0 {
+        let batch: Vec<_> = (0..left.min(100))
+            .map(|i| Arc::new(new(left - i)))
+            .collect();
         let start = Instant::now();
-        for service in &added {
+        for service in &batch {
             get(registry, "s", &options);
             register(registry, Arc::clone(service));
         }
         time += start.elapsed();
-        for service in &added {
+        for service in &batch {
             registry
                 .deregister_with(service, &gone)
                 .now_or_never()
                 .unwrap()
                 .unwrap();
         }
+        left -= batch.len();
     }
     time
 }
 
 fn registering(c: &mut Criterion) {
     let mut group = c.benchmark_group("register");
-    group.bench_function("new service", |b| {
+    for services in [1, 10_000] {
         let registry = MemoryRegistry::new();
-        let mut i = 0;
-        let next = || {
-            i += 1;
-            Arc::new(service(&format!("service-{i}"), 1))
-        };
-        b.iter_batched(
-            next,
-            |service| register(&registry, service),
-            BatchSize::LargeInput,
-        );
-    });
+        register(&registry, service("s", 1));
+        (1..services).for_each(|i| register(&registry, service(&format!("old-{i}"), 1)));
+        let new = |i| service(&format!("new-{i}"), 1);
+        let id = BenchmarkId::new("look-up and new service beside", services);
+        group.bench_function(id, |b| {
+            b.iter_custom(|n| registering_new(&registry, new, n))
+        });
+    }
     for nodes in [10, 1_000, 100_000] {
         let registry = MemoryRegistry::new();
         register(&registry, service("s", nodes));
+        let new = |i| Service::new("s", "v1.0.0").with_node(node(nodes + i));
         let id = BenchmarkId::new("look-up and added node to", nodes);
-        group.bench_function(id, |b| b.iter_custom(|n| adding(&registry, nodes, n)));
+        group.bench_function(id, |b| {
+            b.iter_custom(|n| registering_new(&registry, new, n))
+        });
     }
     let registry = MemoryRegistry::new();
     register(&registry, service("s", 1_000));
