@@ -108,7 +108,7 @@ impl Watcher {
             }
             match ready!(self.queue.poll_pop(cx)) {
                 Some(Item::Change(change)) => self.open = Some((change, 0)),
-                Some(Item::Control(update)) => return Poll::Ready(Some(update)),
+                Some(Item::Control(update)) => return Poll::Ready(Some(*update)),
                 None => return Poll::Ready(None),
             }
         }

@@ -80,22 +80,28 @@ impl Dispatcher {
         while let Some(item) = poll_fn(|cx| self.log.poll_pop(cx)).await {
             match item {
                 Item::Change(change) => self.hand_out(&change),
-                Item::Control(Command::Subscribe(subscriber, topic)) => {
-                    self.topics.entry(topic).or_default().push(subscriber);
-                }
-                Item::Control(Command::Unsubscribe(id, topic)) => self.remove(id, &topic),
-                Item::Control(Command::End(owner)) => {
-                    let of_owner = self
-                        .subscribers()
-                        .filter(|subscriber| subscriber.owner == owner);
-                    of_owner.for_each(|subscriber| subscriber.queue.close());
-                }
-                Item::Control(Command::Status(status)) => {
-                    self.subscribers()
-                        .for_each(|subscriber| push_status(&subscriber.queue, status.clone()));
-                }
+                Item::Control(command) => self.obey(*command),
             }
             consume_budget().await;
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Subscribe(subscriber, topic) => {
+                self.topics.entry(topic).or_default().push(subscriber);
+            }
+            Command::Unsubscribe(id, topic) => self.remove(id, &topic),
+            Command::End(owner) => {
+                let of_owner = self
+                    .subscribers()
+                    .filter(|subscriber| subscriber.owner == owner);
+                of_owner.for_each(|subscriber| subscriber.queue.close());
+            }
+            Command::Status(status) => {
+                self.subscribers()
+                    .for_each(|subscriber| push_status(&subscriber.queue, status.clone()));
+            }
         }
     }
 

@@ -1,7 +1,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -28,7 +31,8 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) enum Item<C> {
     Change(Arc<Change>),
-    Control(C),
+    /// Boxed, since it is rare and large, and there is a queue for each watcher.
+    Control(Box<C>),
 }
 
 /// Changes on their way from one writer to one reader, in order, in bounded memory.
@@ -38,6 +42,8 @@ pub(crate) enum Item<C> {
 /// it is read.
 pub(crate) struct Queue<C> {
     state: Mutex<State<C>>,
+    /// The reader wants nothing more. Set under the lock.
+    is_stopped: AtomicBool,
     /// Told when the reader stops.
     stopped: Notify,
 }
@@ -48,8 +54,6 @@ struct State<C> {
     reader: Option<Waker>,
     /// The writer will send nothing more.
     closed: bool,
-    /// The reader wants nothing more.
-    stopped: bool,
 }
 
 /// By namespace and name: the states before and after.
@@ -68,8 +72,8 @@ impl<C> Queue<C> {
                 changes: 0,
                 reader: None,
                 closed: false,
-                stopped: false,
             }),
+            is_stopped: AtomicBool::new(false),
             stopped: Notify::new(),
         })
     }
@@ -77,7 +81,7 @@ impl<C> Queue<C> {
     /// Says whether anybody reads on.
     pub(crate) fn push_change(&self, change: &Arc<Change>) -> bool {
         let mut state = self.lock();
-        if state.stopped {
+        if self.is_stopped() {
             return false;
         }
         state.push_change(change);
@@ -89,10 +93,12 @@ impl<C> Queue<C> {
 
     pub(crate) fn push_control(&self, control: C) {
         let mut state = self.lock();
-        if state.stopped {
+        if self.is_stopped() {
             return;
         }
-        state.slots.push_back(Slot::Item(Item::Control(control)));
+        state
+            .slots
+            .push_back(Slot::Item(Item::Control(Box::new(control))));
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -119,7 +125,7 @@ impl<C> Queue<C> {
 
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Item<C>>> {
         let mut state = self.lock();
-        if state.stopped {
+        if self.is_stopped() {
             return Poll::Ready(None);
         }
         if let Some(item) = state.pop() {
@@ -147,7 +153,7 @@ impl<C> Queue<C> {
     /// Ends it from the reader's side: nothing more is read.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
-        state.stopped = true;
+        self.is_stopped.store(true, Ordering::Release);
         let slots = std::mem::take(&mut state.slots);
         let reader = state.reader.take();
         drop(state);
@@ -157,7 +163,7 @@ impl<C> Queue<C> {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.lock().stopped
+        self.is_stopped.load(Ordering::Acquire)
     }
 
     pub(crate) async fn stopped(&self) {
@@ -239,7 +245,7 @@ impl<C> fmt::Debug for Queue<C> {
         f.debug_struct("Queue")
             .field("waiting", &state.slots.len())
             .field("closed", &state.closed)
-            .field("stopped", &state.stopped)
+            .field("stopped", &self.is_stopped())
             .finish()
     }
 }
