@@ -1,0 +1,46 @@
+//! Real etcd servers for tests: started on free ports, broken in every way, and mended again.
+//!
+//! - [`Cluster`]: one or three members in a folder of their own; kill, pause, restart, wipe, restore.
+//! - [`Client`]: bare calls, for what a test does behind the registry's back.
+//! - [`Certificates`]: an authority, a server and a client, made for one test.
+//! - [`Proxy`]: a connection that delays, hangs, is reset or refused, and is counted.
+//!
+//! The server is that of the crate `etcd-bin-vendored`, or the program that `VINE_ETCD_BIN` names.
+//! What goes wrong in here fails the test at once, by a panic that says what the server said.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "what fails here, fails the test"
+)]
+
+mod binary;
+mod certificates;
+mod client;
+mod cluster;
+mod data;
+mod frames;
+mod member;
+mod ports;
+mod proxy;
+mod users;
+
+pub use binary::version;
+pub use certificates::{Certificates, Identity};
+pub use client::{Client, prefix_end};
+pub use cluster::{Cluster, ClusterOptions};
+pub use data::Saved;
+pub use member::Member;
+pub use proxy::{Counts, Mode, Proxy};
+
+/// The generated client.
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::missing_errors_doc,
+    clippy::use_self,
+    reason = "generated"
+)]
+pub mod proto {
+    tonic::include_proto!("etcdserverpb");
+}
