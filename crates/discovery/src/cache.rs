@@ -1,0 +1,178 @@
+//! A registry in front of another one, which remembers.
+
+mod entry;
+mod follow;
+mod names;
+mod options;
+mod registry;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+use vine_registry::{Error, NodeRef, Registry, Result, Services};
+
+pub(crate) use self::entry::Entry;
+pub use self::options::CacheOptions;
+use self::{follow::Follower, names::Names};
+use crate::Subscription;
+
+/// Remembers the services that are looked up, and keeps that true by watching them.
+///
+/// The first look-up of a name starts a watch, and all who ask meanwhile wait for that one; from
+/// then on look-ups copy a pointer. That a name does not exist is known by its watch, too. While
+/// the registry can't be reached, what was known is served; [`Subscription::known`] tells how old
+/// it is.
+///
+/// It is a [`Registry`] itself: everything but look-ups by name goes to the registry behind it.
+/// Clones share what is remembered. Its tasks run on the runtime of whoever asks first for a name.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> vine_registry::Result<()> {
+/// use vine_discovery::Cache;
+/// use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
+///
+/// let cache = Cache::new(MemoryRegistry::new());
+/// cache.register(Service::new("go.vine.test", "v1").with_node(Node::new("a", "10.0.0.7:80"))).await?;
+///
+/// assert!(cache.peek("go.vine.test").is_none(), "nobody asked yet");
+/// assert_eq!(cache.get_service("go.vine.test").await?.node_count(), 1);
+/// assert_eq!(cache.peek("go.vine.test").unwrap().node_count(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+/// What the clones of a cache and its subscriptions share.
+pub(crate) struct Inner {
+    registry: Arc<dyn Registry>,
+    /// That of the registry's options.
+    namespace: Arc<str>,
+    options: CacheOptions,
+    names: Names,
+    is_closed: AtomicBool,
+    /// Tells the tasks.
+    closed: watch::Sender<bool>,
+}
+
+impl Cache {
+    /// A cache over `registry`.
+    #[must_use]
+    pub fn new(registry: impl Registry) -> Self {
+        Self::with_options(registry, CacheOptions::default())
+    }
+
+    /// A cache over `registry` with options.
+    #[must_use]
+    pub fn with_options(registry: impl Registry, options: CacheOptions) -> Self {
+        Self(Arc::new(Inner {
+            namespace: Arc::clone(&registry.options().namespace),
+            registry: Arc::new(registry),
+            options,
+            names: Names::new(),
+            is_closed: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
+        }))
+    }
+
+    /// What is known of a service of the registry's own namespace; empty if it is known not to
+    /// exist, none if nobody asked for it yet or the registry never answered.
+    ///
+    /// Asks nobody and never waits. Of a service known from before an outage it gives that.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<Services> {
+        self.peek_in(&self.0.namespace, name)
+    }
+
+    /// [`peek`](Self::peek) in any namespace.
+    #[must_use]
+    pub fn peek_in(&self, namespace: &str, name: &str) -> Option<Services> {
+        let look = |entry: &Entry| {
+            let known = entry.known();
+            entry.touch();
+            known.is_known().then(|| known.services.clone())
+        };
+        self.0.names.with(namespace, name, look).flatten()
+    }
+
+    /// Follows a service of the registry's own namespace.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, if nobody asked for the name before.
+    #[must_use]
+    pub fn subscribe(&self, name: &str) -> Subscription {
+        self.subscribe_in(&self.0.namespace, name)
+    }
+
+    /// [`subscribe`](Self::subscribe) in any namespace.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, if nobody asked for the name before.
+    #[must_use]
+    pub fn subscribe_in(&self, namespace: &Arc<str>, name: &str) -> Subscription {
+        let inner = &self.0;
+        let (entry, changes) = inner.names.hold(namespace, name, |entry| {
+            let follower = Follower::new(
+                Arc::clone(&inner.registry),
+                Arc::clone(entry),
+                Arc::downgrade(inner),
+                inner.closed.subscribe(),
+                inner.options.idle,
+            );
+            tokio::spawn(follower.run());
+        });
+        Subscription::new(Arc::clone(inner), entry, changes)
+    }
+
+    /// How many names it follows.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.0.names.len()
+    }
+}
+
+impl Inner {
+    pub(crate) async fn report_unreachable(&self, node: &NodeRef) -> Result<()> {
+        self.registry.report_unreachable(node).await
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    /// Whether one more name may be followed for look-ups.
+    fn has_room(&self) -> bool {
+        self.names.len() < self.options.max_names || self.names.evict()
+    }
+
+    fn end(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.closed.send_replace(true);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("registry", &self.0.registry)
+            .field("options", &self.0.options)
+            .field("names", &self.names())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{Notify, watch};
+
+use crate::Known;
+
+/// One name that the cache follows: its task writes, anybody reads without a lock.
+pub(crate) struct Entry {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    known: ArcSwap<Known>,
+    /// Counts what was published. Its receivers are those who subscribe or wait.
+    published: watch::Sender<u64>,
+    /// Whether it was looked up since [`take_used`](Self::take_used).
+    used: AtomicBool,
+    /// Somebody wants an answer now, whatever pause was planned.
+    wanted: Notify,
+    /// The name was let go.
+    dismissed: Notify,
+}
+
+impl Entry {
+    pub(super) fn new(namespace: Arc<str>, name: Arc<str>) -> Self {
+        Self {
+            namespace,
+            name,
+            known: ArcSwap::from_pointee(Known::unknown(None)),
+            published: watch::Sender::new(0),
+            used: AtomicBool::new(true),
+            wanted: Notify::new(),
+            dismissed: Notify::new(),
+        }
+    }
+
+    pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
+        *self.name == *name && *self.namespace == *namespace
+    }
+
+    pub(crate) fn known(&self) -> Guard<Arc<Known>> {
+        self.known.load()
+    }
+
+    pub(super) fn publish(&self, known: Known) {
+        self.known.store(Arc::new(known));
+        self.published.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// Has the registry asked at once.
+    pub(crate) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    pub(super) fn dismiss(&self) {
+        self.dismissed.notify_one();
+    }
+
+    pub(super) async fn dismissed(&self) {
+        self.dismissed.notified().await;
+    }
+
+    /// Remembers that somebody looked. Reads first: to write what is there already would take the
+    /// line from the other cores.
+    pub(super) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was looked up since this was asked the last time.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether anybody subscribes or waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.published.receiver_count() > 0
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("known", &self.known())
+            .finish_non_exhaustive()
+    }
+}

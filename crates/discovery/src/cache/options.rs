@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+/// Options of a [`Cache`](crate::Cache).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CacheOptions {
+    /// Whether look-ups that do not ask for it may get an answer from before an outage. True by
+    /// default: that is what a cache is for. If false, each look-up's own
+    /// [`allow_stale`](vine_registry::GetOptions::allow_stale) says.
+    pub allow_stale: bool,
+    /// A name that nobody looked up so long, and nobody subscribes to, is let go. Five minutes by
+    /// default.
+    pub idle: Duration,
+    /// How many names are kept for look-ups; if there are more, the one that was not used the
+    /// longest is let go. Subscriptions count, but are never refused. 10,000 by default.
+    pub max_names: usize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            allow_stale: true,
+            idle: Duration::from_secs(300),
+            max_names: 10_000,
+        }
+    }
+}
+
+impl CacheOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether look-ups that do not ask for it may get an answer from before an outage.
+    #[must_use]
+    pub fn with_allow_stale(mut self, allow_stale: bool) -> Self {
+        self.allow_stale = allow_stale;
+        self
+    }
+
+    /// Sets how long a name is kept that nobody uses.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how many names are kept for look-ups.
+    #[must_use]
+    pub fn with_max_names(mut self, max_names: usize) -> Self {
+        self.max_names = max_names;
+        self
+    }
+}

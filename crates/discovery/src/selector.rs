@@ -1,0 +1,275 @@
+//! Picks a live node for each call.
+
+mod builder;
+mod filter;
+mod guard;
+mod no_node;
+mod peer;
+mod pick;
+mod table;
+mod updates;
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::{sync::watch, task::JoinHandle};
+use vine_registry::Node;
+
+pub use self::{
+    builder::SelectorBuilder,
+    guard::{Guard, Outcome},
+    no_node::NoNode,
+    peer::Peer,
+    pick::Pick,
+    updates::Updates,
+};
+use self::{
+    filter::Filter,
+    table::{Roster, Table},
+};
+use crate::{Strategy, Subscription};
+
+/// Picks a node of one service for each call: one that fits, by a [`Strategy`].
+///
+/// The choice is prepared whenever something changes, by a task of its own; picking takes no lock
+/// and never waits. Clones are the same selector.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use vine_discovery::{Cache, RoundRobin, Selector};
+/// use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
+///
+/// let cache = Cache::new(MemoryRegistry::new());
+/// cache.register(Service::new("go.vine.test", "v1.4.0").with_node(Node::new("a", "10.0.0.7:80"))).await?;
+///
+/// let selector = Selector::builder(cache.subscribe("go.vine.test"))
+///     .versions("^1.2")?
+///     .strategy(RoundRobin::new())
+///     .build();
+/// selector.ready().await?;
+///
+/// // The quick way: a borrowed node.
+/// let address = selector.with_pick(|node| node.address.clone())?;
+/// assert_eq!(&*address, "10.0.0.7:80");
+///
+/// // The thorough way: a guard that hears how the call went.
+/// let guard = selector.pick()?;
+/// assert_eq!(&*guard.node().id, "a");
+/// guard.succeed();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Selector(Arc<Handle>);
+
+struct Handle {
+    core: Arc<Core>,
+    task: JoinHandle<()>,
+}
+
+/// What the task writes and the selectors read.
+struct Core {
+    subscription: Subscription,
+    config: Config,
+    table: ArcSwap<Table>,
+    /// Counts the tables.
+    published: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Config {
+    filter: Filter,
+    strategy: Box<dyn Strategy>,
+}
+
+/// Why a node gets no calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exclusion {
+    /// Another version is wanted.
+    Version,
+    /// The service does not offer the endpoint wanted.
+    Endpoint,
+    /// It lacks a label wanted.
+    Label,
+    /// It is about to stop: `vine.state` is `draining`.
+    Draining,
+    /// It says that it is out of service: `vine.state` is `down`.
+    Down,
+}
+
+impl Selector {
+    /// Begins to make a selector.
+    pub fn builder(subscription: Subscription) -> SelectorBuilder {
+        SelectorBuilder::new(subscription)
+    }
+
+    fn new(subscription: Subscription, config: Config) -> Self {
+        let mut changes = subscription.clone();
+        let core = Arc::new(Core {
+            subscription,
+            config,
+            table: ArcSwap::default(),
+            published: watch::Sender::new(0),
+        });
+        let mut roster = Roster::default();
+        changes.mark_seen();
+        core.rebuild(&mut roster);
+        let task = tokio::spawn(run(Arc::clone(&core), changes, roster));
+        Self(Arc::new(Handle { core, task }))
+    }
+
+    /// Picks a node and lets `call` look at it.
+    ///
+    /// The quickest way, for calls whose outcome nobody reports.
+    ///
+    /// # Errors
+    /// [`NoNode`], with why there is none.
+    pub fn with_pick<R>(&self, call: impl FnOnce(&Node) -> R) -> Result<R, NoNode> {
+        let core = &*self.0.core;
+        let table = core.table.load();
+        let peer = table.tiers.first().and_then(|tier| tier.choose(None));
+        match peer {
+            Some(peer) => Ok(call(peer.node())),
+            None => Err(core.no_node(&table, &Pick::new())),
+        }
+    }
+
+    /// [`with_pick`](Self::with_pick) by a key, or past some nodes.
+    ///
+    /// # Errors
+    /// [`NoNode`], with why there is none.
+    pub fn with_pick_by<R>(
+        &self,
+        pick: &Pick<'_>,
+        call: impl FnOnce(&Node) -> R,
+    ) -> Result<R, NoNode> {
+        let core = &*self.0.core;
+        let table = core.table.load();
+        match table.choose(pick) {
+            Some(peer) => Ok(call(peer.node())),
+            None => Err(core.no_node(&table, pick)),
+        }
+    }
+
+    /// Picks a node for a call whose outcome will be reported.
+    ///
+    /// # Errors
+    /// [`NoNode`], with why there is none.
+    pub fn pick(&self) -> Result<Guard, NoNode> {
+        self.pick_by(&Pick::new())
+    }
+
+    /// [`pick`](Self::pick) by a key, or past some nodes.
+    ///
+    /// # Errors
+    /// [`NoNode`], with why there is none.
+    pub fn pick_by(&self, pick: &Pick<'_>) -> Result<Guard, NoNode> {
+        let core = &*self.0.core;
+        let table = core.table.load();
+        match table.choose(pick) {
+            Some(peer) => Ok(Guard::new(peer)),
+            None => Err(core.no_node(&table, pick)),
+        }
+    }
+
+    /// Waits until a node can be picked, or until it is known that there is none.
+    ///
+    /// # Errors
+    /// [`NoNode`], with why there is none.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn ready(&self) -> Result<(), NoNode> {
+        let core = &*self.0.core;
+        let mut published = core.published.subscribe();
+        let mut subscription = core.subscription.clone();
+        // Why not stands in the table, too.
+        let _ = subscription.ready().await;
+        loop {
+            let seen = *published.borrow_and_update();
+            let table = core.table.load_full();
+            if !table.tiers.is_empty() {
+                return Ok(());
+            }
+            // The task may not have come to what the subscription knows.
+            if seen >= 1 && Arc::ptr_eq(&table.known, &subscription.known()) {
+                return Err(core.no_node(&table, &Pick::new()));
+            }
+            if published.changed().await.is_err() {
+                return Err(core.no_node(&table, &Pick::new()));
+            }
+        }
+    }
+
+    /// The nodes that calls may go to, and how that changes.
+    #[must_use]
+    pub fn updates(&self) -> Updates {
+        Updates::new(self.clone())
+    }
+
+    /// The nodes that calls may go to now, the preferred ones first.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.0.core.table.load().peers()
+    }
+
+    /// The service that it picks from.
+    #[must_use]
+    pub fn subscription(&self) -> &Subscription {
+        &self.0.core.subscription
+    }
+}
+
+impl Core {
+    fn rebuild(&self, roster: &mut Roster) {
+        let known = self.subscription.known();
+        let table = Table::build(&self.config, known, roster);
+        self.table.store(Arc::new(table));
+        self.published.send_modify(|count| *count += 1);
+    }
+
+    #[cold]
+    fn no_node(&self, table: &Table, pick: &Pick<'_>) -> NoNode {
+        let service = Arc::clone(self.subscription.name());
+        if !table.known.is_known() {
+            let error = table.known.error().cloned();
+            NoNode::Unknown { service, error }
+        } else if !table.tiers.is_empty() && !pick.avoid.is_empty() {
+            NoNode::Tried { service }
+        } else if table.considered > 0 {
+            let considered = table.considered;
+            NoNode::Excluded {
+                service,
+                considered,
+            }
+        } else {
+            NoNode::NotFound { service }
+        }
+    }
+}
+
+/// Makes the table anew when something changes.
+async fn run(core: Arc<Core>, mut changes: Subscription, mut roster: Roster) {
+    while changes.changed().await.is_ok() {
+        core.rebuild(&mut roster);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = &self.0.core;
+        f.debug_struct("Selector")
+            .field("service", core.subscription.name())
+            .field("config", &core.config)
+            .field("table", &core.table.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,41 @@
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{Peer, Selector};
+
+/// The nodes that a selector's calls may go to, whenever they change. Keeps the selector alive.
+pub struct Updates {
+    selector: Selector,
+    published: watch::Receiver<u64>,
+}
+
+impl Updates {
+    pub(super) fn new(selector: Selector) -> Self {
+        let mut published = selector.0.core.published.subscribe();
+        published.mark_changed();
+        Self {
+            selector,
+            published,
+        }
+    }
+
+    /// The nodes now, the preferred ones first: at once the first time, then after each change.
+    /// Of several changes, only the last is told.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Vec<Arc<Peer>> {
+        // The selector holds the sender.
+        let _ = self.published.changed().await;
+        self.selector.peers()
+    }
+}
+
+impl fmt::Debug for Updates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Updates")
+            .field("selector", &self.selector)
+            .finish_non_exhaustive()
+    }
+}

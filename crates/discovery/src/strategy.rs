@@ -1,0 +1,57 @@
+//! Which of several nodes gets a call.
+
+mod random;
+mod round_robin;
+
+use std::{fmt, sync::Arc};
+
+pub use self::{random::Random, round_robin::RoundRobin};
+use crate::Peer;
+
+/// A rule by which one of several nodes gets a call. A type of your own is as good as those here.
+///
+/// Whenever the nodes change, they are arranged anew; in between, each call takes one of the
+/// arrangement, so that choosing costs nanoseconds.
+///
+/// ```
+/// use std::sync::Arc;
+/// use vine_discovery::{Arrangement, Peer, Strategy};
+///
+/// /// Always the first by id, as long as it is there.
+/// #[derive(Debug)]
+/// struct First;
+///
+/// impl Strategy for First {
+///     fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+///         let first = (0..peers.len()).min_by_key(|&at| &peers[at].node().id);
+///         Box::new(Always(first.unwrap_or(0)))
+///     }
+/// }
+///
+/// struct Always(usize);
+///
+/// impl Arrangement for Always {
+///     fn choose(&self, _key: Option<u64>) -> usize {
+///         self.0
+///     }
+/// }
+/// ```
+pub trait Strategy: fmt::Debug + Send + Sync + 'static {
+    /// Prepares the choice among these nodes, of which there is at least one.
+    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement>;
+}
+
+/// Nodes as a [`Strategy`] has arranged them.
+pub trait Arrangement: Send + Sync {
+    /// The position of a node for the next call; one beyond the end stands for the first node.
+    ///
+    /// `key` is the hash of what calls are held together by. When a call is tried again on another
+    /// node, it comes with another key.
+    fn choose(&self, key: Option<u64>) -> usize;
+}
+
+impl<S: Strategy + ?Sized> Strategy for Arc<S> {
+    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+        (**self).arrange(peers)
+    }
+}

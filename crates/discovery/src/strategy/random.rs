@@ -1,0 +1,22 @@
+use std::sync::Arc;
+
+use super::{Arrangement, Strategy};
+use crate::Peer;
+
+/// Each node as likely as another.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Random;
+
+impl Strategy for Random {
+    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+        Box::new(Among(peers.len()))
+    }
+}
+
+struct Among(usize);
+
+impl Arrangement for Among {
+    fn choose(&self, _key: Option<u64>) -> usize {
+        fastrand::usize(..self.0.max(1))
+    }
+}
