@@ -28,6 +28,8 @@ pub struct Certificates {
     pub server: Identity,
     /// What a client may show.
     pub client: Identity,
+    /// A name of the server.
+    pub(crate) host: String,
 }
 
 impl Certificates {
@@ -37,7 +39,7 @@ impl Certificates {
         Self::for_hosts(&["localhost", "127.0.0.1", "::1"])
     }
 
-    /// The same with a server of these names and addresses.
+    /// The same with a server of these names and addresses; at least one.
     #[must_use]
     pub fn for_hosts(hosts: &[&str]) -> Self {
         let mut params = named("authority", &[]);
@@ -64,6 +66,7 @@ impl Certificates {
                 vec![ExtendedKeyUsagePurpose::ClientAuth],
             ),
             ca: ca.pem(),
+            host: hosts[0].to_owned(),
         }
     }
 

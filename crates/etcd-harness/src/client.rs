@@ -50,6 +50,7 @@ impl Client {
             let identity = &certificates.client;
             let tls = ClientTlsConfig::new()
                 .ca_certificate(Certificate::from_pem(&certificates.ca))
+                .domain_name(&certificates.host)
                 .identity(Identity::from_pem(&identity.cert, &identity.key));
             endpoint = endpoint.tls_config(tls).unwrap();
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -65,7 +66,7 @@ pub struct Counts {
 /// Stands in front of a server at a port of its own.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    addr: SocketAddr,
     mode: watch::Sender<Mode>,
     applied: watch::Receiver<Mode>,
     totals: Arc<Totals>,
@@ -93,20 +94,25 @@ const PIECES: usize = 4096;
 impl Proxy {
     /// A proxy to `target` (`host:port`), which passes.
     pub async fn to(target: impl Into<String>) -> Self {
-        let port = ports::free();
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        Self::listening_on(Ipv4Addr::LOCALHOST.into(), target).await
+    }
+
+    /// The same at another address of this machine.
+    pub async fn listening_on(host: IpAddr, target: impl Into<String>) -> Self {
+        let addr = SocketAddr::new(host, ports::free());
+        let listener = TcpListener::bind(addr).await.unwrap();
         let (mode, wanted) = watch::channel(Mode::Pass);
         let (done, applied) = watch::channel(Mode::Pass);
         let totals = Arc::new(Totals::default());
         let acceptor = Acceptor {
-            port,
+            addr,
             target: target.into(),
             mode: wanted,
             done,
             totals: Arc::clone(&totals),
         };
         Self {
-            port,
+            addr,
             mode,
             applied,
             totals,
@@ -114,10 +120,10 @@ impl Proxy {
         }
     }
 
-    /// Where it listens, as `127.0.0.1:port`.
+    /// Where it listens, as `127.0.0.1:port` or `[::1]:port`.
     #[must_use]
     pub fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.addr.to_string()
     }
 
     /// Changes what it does; when this returns, new connections meet it.
@@ -159,7 +165,7 @@ impl Drop for Proxy {
 }
 
 struct Acceptor {
-    port: u16,
+    addr: SocketAddr,
     target: String,
     mode: watch::Receiver<Mode>,
     done: watch::Sender<Mode>,
@@ -174,7 +180,7 @@ impl Acceptor {
             match mode {
                 Mode::Refuse => listener = None,
                 _ if listener.is_none() => {
-                    listener = Some(TcpListener::bind(("127.0.0.1", self.port)).await.unwrap());
+                    listener = Some(TcpListener::bind(self.addr).await.unwrap());
                 }
                 _ => {}
             }

@@ -21,22 +21,26 @@ impl Client {
     /// Adds `user`, who may read and write under `prefix` and nothing else, and refuses everybody
     /// without a password from now on.
     pub async fn enable_auth(&self, user: &str, password: &str, prefix: &str) {
-        let mut auth = self.users();
-        auth.role_add(role("root")).await.unwrap();
-        auth.role_add(role(user)).await.unwrap();
-        for (name, password) in [("root", ROOT), (user, password)] {
-            auth.user_add(credentials(name, password)).await.unwrap();
-            let request = UserGrantRoleRequest {
-                user: name.to_owned(),
-                role: name.to_owned(),
-            };
-            auth.user_grant_role(request).await.unwrap();
-        }
-        auth.role_grant_permission(permission(user, prefix))
-            .await
-            .unwrap();
-        auth.auth_enable(Nothing {}).await.unwrap();
+        self.add_user("root", ROOT).await;
+        self.add_user(user, password).await;
+        self.permit(user, prefix).await;
+        self.users().auth_enable(Nothing {}).await.unwrap();
         self.auth.store(true, Ordering::Relaxed);
+    }
+
+    /// Adds a user, who may do nothing yet.
+    pub async fn add_user(&self, user: &str, password: &str) {
+        let mut users = self.users();
+        let request = self.request(role(user)).await;
+        users.role_add(request).await.unwrap();
+        let request = self.request(credentials(user, password)).await;
+        users.user_add(request).await.unwrap();
+        let request = UserGrantRoleRequest {
+            user: user.to_owned(),
+            role: user.to_owned(),
+        };
+        let request = self.request(request).await;
+        users.user_grant_role(request).await.unwrap();
     }
 
     /// Lets `user` read and write under `prefix`.
