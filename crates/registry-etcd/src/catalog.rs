@@ -1,0 +1,216 @@
+use std::{
+    collections::{HashMap, HashSet},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tracing::warn;
+use vine_registry::{
+    NodeRef, Service,
+    view::{Entry, View},
+};
+
+use crate::{
+    keys::Keys,
+    proto::{Event, KeyValue, event::EventType},
+    value::Value,
+};
+
+/// The nodes that a range of keys holds, merged.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    keys: Keys,
+    /// That of values which name none.
+    namespace: Arc<str>,
+    pub(crate) view: View<()>,
+    known: HashMap<Bytes, Known, foldhash::fast::RandomState>,
+    /// What was decoded last: the nodes of a service say mostly the same of it.
+    last: Option<Arc<Service>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    mod_revision: i64,
+    digest: u64,
+    /// None if the value is not one of a node at this key.
+    node: Option<NodeRef>,
+}
+
+enum Change {
+    Put(NodeRef, Entry<()>),
+    Remove(NodeRef),
+}
+
+impl Catalog {
+    pub(crate) fn new(keys: Keys, namespace: Arc<str>) -> Self {
+        Self {
+            keys,
+            namespace,
+            view: View::new(),
+            known: HashMap::default(),
+            last: None,
+        }
+    }
+
+    /// The number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Takes in what happened, in this order.
+    pub(crate) fn apply(&mut self, events: Vec<Event>) {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            let is_delete = event.r#type() == EventType::Delete;
+            let Some(kv) = event.kv else { continue };
+            let known = self.known.get(&kv.key);
+            if known.is_some_and(|known| known.mod_revision >= kv.mod_revision) {
+                continue;
+            }
+            if is_delete {
+                self.forget(&kv.key, &mut changes);
+            } else {
+                self.learn(&kv, &mut changes);
+            }
+        }
+        self.commit(changes);
+    }
+
+    /// Takes in that these are all the keys now.
+    pub(crate) fn replace(&mut self, kvs: &[KeyValue]) {
+        let mut changes = Vec::new();
+        if self.known.len() > 0 {
+            let all: HashSet<&Bytes, foldhash::fast::RandomState> =
+                kvs.iter().map(|kv| &kv.key).collect();
+            let gone = self.known.keys().filter(|key| !all.contains(key));
+            for key in gone.cloned().collect::<Vec<_>>() {
+                self.forget(&key, &mut changes);
+            }
+        }
+        for kv in kvs {
+            let digest = digest(&kv.value);
+            let known = self.known.get(&kv.key);
+            if known
+                .is_none_or(|known| (known.mod_revision, known.digest) != (kv.mod_revision, digest))
+            {
+                self.learn(kv, &mut changes);
+            }
+        }
+        self.commit(changes);
+    }
+
+    fn learn(&mut self, kv: &KeyValue, changes: &mut Vec<Change>) {
+        let decoded = self.decode(kv);
+        let known = Known {
+            mod_revision: kv.mod_revision,
+            digest: digest(&kv.value),
+            node: decoded.as_ref().map(|(node, _)| node.clone()),
+        };
+        let before = self.known.insert(kv.key.clone(), known);
+        let before = before.and_then(|known| known.node);
+        match decoded {
+            Some((node, entry)) => {
+                // In another namespace or under another name, with the same key.
+                if let Some(before) = before.filter(|before| *before != node) {
+                    changes.push(Change::Remove(before));
+                }
+                changes.push(Change::Put(node, entry));
+            }
+            None => changes.extend(before.map(Change::Remove)),
+        }
+    }
+
+    fn forget(&mut self, key: &Bytes, changes: &mut Vec<Change>) {
+        let known = self.known.remove(key).and_then(|known| known.node);
+        changes.extend(known.map(Change::Remove));
+    }
+
+    fn decode(&mut self, kv: &KeyValue) -> Option<(NodeRef, Entry<()>)> {
+        let (node, value) = match decode(self.keys, &self.namespace, kv) {
+            Ok(decoded) => decoded,
+            Err(reason) => {
+                warn!(key = %String::from_utf8_lossy(&kv.key), reason, "ignoring a value that is no node");
+                return None;
+            }
+        };
+        let last = self.last.take().filter(|last| **last == *value.source);
+        let source = last.unwrap_or(value.source);
+        self.last = Some(Arc::clone(&source));
+        let entry = Entry {
+            source,
+            node: value.node,
+            changed: value.changed.unwrap_or_else(|| revision(kv)),
+            tag: (),
+        };
+        Some((node, entry))
+    }
+
+    /// Shows changes, those of one service at a time; of one node, one after the other.
+    fn commit(&mut self, changes: Vec<Change>) {
+        let mut changes = changes.into_iter().peekable();
+        while let Some(first) = changes.next() {
+            let NodeRef {
+                namespace, service, ..
+            } = first.node().clone();
+            let mut edit = self.view.edit(Arc::clone(&namespace), Arc::clone(&service));
+            let mut touched = HashSet::<_, foldhash::fast::RandomState>::default();
+            let mut next = Some(first);
+            while let Some(change) = next {
+                touched.insert(Arc::clone(&change.node().id));
+                match change {
+                    Change::Put(_, entry) => edit.put(entry),
+                    Change::Remove(node) => {
+                        edit.remove(&node.id);
+                    }
+                }
+                next = changes.next_if(|change| {
+                    let node = change.node();
+                    node.service == service
+                        && node.namespace == namespace
+                        && !touched.contains(&node.id)
+                });
+            }
+            edit.commit();
+        }
+    }
+}
+
+impl Change {
+    fn node(&self) -> &NodeRef {
+        match self {
+            Self::Put(node, _) | Self::Remove(node) => node,
+        }
+    }
+}
+
+/// Which node it is, and what stands there of it; `namespace` is that of values which name none.
+pub(crate) fn decode(
+    keys: Keys,
+    namespace: &Arc<str>,
+    kv: &KeyValue,
+) -> Result<(NodeRef, Value), &'static str> {
+    let key = std::str::from_utf8(&kv.key).map_err(|_| "its key is not UTF-8")?;
+    let value = Value::decode(&kv.value).map_err(|_| "it is not the JSON of a service")?;
+    let value = value.ok_or("it has no node")?;
+    let own = &value.source.namespace;
+    let namespace = match keys.namespace_of(key) {
+        _ if !own.is_empty() => Arc::clone(own),
+        Some(segment) => segment.into(),
+        None => Arc::clone(namespace),
+    };
+    let node = NodeRef::of(&value.source, Arc::clone(&value.node.id)).with_namespace(namespace);
+    if keys.node(&node.namespace, &node.service, &node.id) != key {
+        return Err("it is at another key than its node has");
+    }
+    Ok((node, value))
+}
+
+/// Orders what has no time of its own.
+pub(crate) fn revision(kv: &KeyValue) -> u64 {
+    u64::try_from(kv.mod_revision).unwrap_or_default()
+}
+
+fn digest(value: &Bytes) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(value)
+}

@@ -1,0 +1,307 @@
+//! Requests to a cluster: one connection at a time, sticky, and another member when it fails.
+
+mod auth;
+mod connection;
+mod failure;
+mod tls;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex as Gate, watch},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tonic::{Response, Status};
+use tracing::{debug, info};
+use vine_registry::{Options, Result};
+
+use self::{auth::Auth, connection::Tls};
+pub(crate) use self::{
+    connection::Connection,
+    failure::{Failure, Remedy},
+};
+use crate::address::Member;
+
+/// How long one member has for an answer.
+const ATTEMPT: Duration = Duration::from_millis(1500);
+
+/// The wait before a request is made again: by chance up to this, twice as much each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The largest answer that is taken.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// A cluster, asked through whichever member answers.
+#[derive(Debug)]
+pub(crate) struct Client {
+    members: Vec<(Member, Option<Tls>)>,
+    auth: Auth,
+    state: Mutex<State>,
+    /// Held by the one that connects.
+    connecting: Gate<()>,
+    /// Whether there ever was an answer: a cluster that is known to exist is worth waiting for.
+    answered: AtomicBool,
+    /// Counts connections.
+    generation: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Option<Connection>,
+    /// The member that is connected to, or the one to try first.
+    member: usize,
+}
+
+/// A connection to make requests on, and which one it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) connection: Connection,
+    generation: u64,
+    token: u64,
+}
+
+impl Client {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let members = Member::all(options)?;
+        let mut config = None;
+        let members = members.into_iter().map(|member| {
+            if !member.secure {
+                return Ok((member, None));
+            }
+            let config = match &config {
+                Some(config) => Arc::clone(config),
+                None => Arc::clone(config.insert(tls::config(options)?)),
+            };
+            let name = tls::server_name(options, &member.host)?;
+            Ok((member, Some((config, name))))
+        });
+        let members = members.collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            state: Mutex::new(State {
+                current: None,
+                member: fastrand::usize(..members.len()),
+            }),
+            members,
+            auth: Auth::new(options.credentials.clone()),
+            connecting: Gate::new(()),
+            answered: AtomicBool::new(false),
+            generation: watch::Sender::new(0),
+        })
+    }
+
+    /// Makes a request, which must do no harm when it is made twice: of one member after the other,
+    /// until there is an answer or the time is over.
+    ///
+    /// # Cancel safety
+    /// The request may have been made.
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        within: Duration,
+        mut request: F,
+    ) -> Result<T, Failure>
+    where
+        F: FnMut(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + within;
+        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
+        let mut authenticated = false;
+        loop {
+            let failure = match timeout_at(deadline, self.line()).await {
+                Err(_) => return Err(Failure::Silent(within)),
+                Ok(Err(failure)) => failure,
+                Ok(Ok(line)) => {
+                    let failure = match self.attempt(&line, deadline, &mut request).await {
+                        Ok(answer) => return Ok(answer),
+                        Err(failure) => failure,
+                    };
+                    match failure.remedy() {
+                        Remedy::Rotate => self.rotate(&line),
+                        Remedy::Authenticate if authenticated => return Err(failure),
+                        Remedy::Authenticate => {
+                            authenticated = true;
+                            self.auth.expire(line.token);
+                            continue;
+                        }
+                        Remedy::Again => {}
+                        Remedy::Tell => return Err(failure),
+                    }
+                    failure
+                }
+            };
+            failures += 1;
+            let hopeless = failures >= self.members.len() && !self.answered.load(Ordering::Relaxed);
+            let wait = pause.mul_f64(fastrand::f64());
+            if hopeless || failure.remedy() == Remedy::Tell || Instant::now() + wait >= deadline {
+                return Err(failure);
+            }
+            debug!(?failure, "asking again");
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        line: &Line,
+        deadline: Instant,
+        request: &mut F,
+    ) -> Result<T, Failure>
+    where
+        F: FnMut(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let limit = deadline.duration_since(Instant::now()).min(ATTEMPT);
+        match timeout(limit, request(line.connection.clone())).await {
+            Ok(Ok(answer)) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(answer.into_inner())
+            }
+            Ok(Err(status)) => {
+                let failure = self.failure(status);
+                if matches!(failure, Failure::Refused(_)) {
+                    self.answered.store(true, Ordering::Relaxed);
+                }
+                Err(failure)
+            }
+            Err(_) => Err(Failure::Silent(limit)),
+        }
+    }
+
+    /// A connection, made if there is none, with a token if the cluster wants one.
+    pub(crate) async fn line(&self) -> Result<Line, Failure> {
+        let (connection, generation) = match self.alive() {
+            Some(alive) => alive,
+            None => self.connect().await?,
+        };
+        let (token, number) = self.auth.token(&connection).await.map_err(|failure| {
+            if failure.remedy() == Remedy::Rotate {
+                self.drop_connection(generation);
+            }
+            failure
+        })?;
+        Ok(Line {
+            connection: connection.with_token(token),
+            generation,
+            token: number,
+        })
+    }
+
+    async fn connect(&self) -> Result<(Connection, u64), Failure> {
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(alive) = self.alive() {
+            return Ok(alive);
+        }
+        let first = self.state().member;
+        let mut reasons = Vec::new();
+        for step in 0..self.members.len() {
+            let at = (first + step) % self.members.len();
+            let (member, tls) = &self.members[at];
+            match Connection::open(member, tls.clone()).await {
+                Ok(connection) => {
+                    info!(%member, "connected");
+                    let mut state = self.state();
+                    state.member = at;
+                    state.current = Some(connection.clone());
+                    drop(state);
+                    let mut generation = 0;
+                    self.generation.send_modify(|last| {
+                        *last += 1;
+                        generation = *last;
+                    });
+                    return Ok((connection, generation));
+                }
+                Err(reason) => {
+                    debug!(%member, %reason, "can't connect");
+                    reasons.push(reason);
+                }
+            }
+        }
+        Err(Failure::Unreachable(reasons.join(", ").into()))
+    }
+
+    /// Turns to another member; a connection that was made since stays.
+    pub(crate) fn rotate(&self, line: &Line) {
+        self.drop_connection(line.generation);
+    }
+
+    /// Authenticates anew before the next request.
+    pub(crate) fn expire(&self, line: &Line) {
+        self.auth.expire(line.token);
+    }
+
+    fn drop_connection(&self, generation: u64) {
+        let mut state = self.state();
+        if *self.generation.borrow() == generation && state.current.take().is_some() {
+            let others = self.members.len() - 1;
+            if others > 0 {
+                state.member = (state.member + 1 + fastrand::usize(..others)) % self.members.len();
+            }
+        }
+    }
+
+    /// Turns to another member, by chance, so that one which was away is used again.
+    pub(crate) fn drift(&self) {
+        let mut state = self.state();
+        state.current = None;
+        state.member = fastrand::usize(..self.members.len());
+        drop(state);
+        self.generation.send_modify(|last| *last += 1);
+    }
+
+    /// Waits until another connection than that of `line` is in use, for streams to follow.
+    pub(crate) async fn moved(&self, line: &Line) {
+        let mut generation = self.generation.subscribe();
+        let other = generation.wait_for(|now| *now != line.generation).await;
+        if other.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What a status of a stream means.
+    pub(crate) fn failure(&self, status: Status) -> Failure {
+        let member = self.state().member;
+        Failure::of(status, &self.members[member].0)
+    }
+
+    fn alive(&self) -> Option<(Connection, u64)> {
+        let state = self.state();
+        let current = state
+            .current
+            .as_ref()
+            .filter(|current| !current.is_closed());
+        current.map(|current| (current.clone(), *self.generation.borrow()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+macro_rules! clients {
+    ($($method:ident: $module:ident::$client:ident,)+) => {$(
+        impl Connection {
+            pub(crate) fn $method(self) -> crate::proto::$module::$client<Self> {
+                crate::proto::$module::$client::new(self)
+                    .max_decoding_message_size(MAX_ANSWER)
+                    .max_encoding_message_size(MAX_ANSWER)
+            }
+        }
+    )+};
+}
+
+clients! {
+    kv: kv_client::KvClient,
+    watch: watch_client::WatchClient,
+    lease: lease_client::LeaseClient,
+    auth: auth_client::AuthClient,
+}

@@ -1,0 +1,94 @@
+use std::{sync::Mutex as StdMutex, sync::PoisonError};
+
+use http::HeaderValue;
+use tokio::{sync::Mutex, time::timeout};
+use tonic::{Code, Status};
+use vine_registry::Credentials;
+
+use super::{ATTEMPT, Connection, Failure};
+use crate::proto::AuthenticateRequest;
+
+/// Who to be, and the token that proves it. One authentication serves all who wait for it: etcd
+/// manages some twenty in a second.
+#[derive(Debug)]
+pub(super) struct Auth {
+    credentials: Option<Credentials>,
+    authenticating: Mutex<()>,
+    token: StdMutex<Token>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Token {
+    value: Option<HeaderValue>,
+    /// Which one it is; 0 before the first.
+    number: u64,
+    expired: bool,
+}
+
+impl Auth {
+    pub(super) fn new(credentials: Option<Credentials>) -> Self {
+        Self {
+            credentials,
+            authenticating: Mutex::new(()),
+            token: StdMutex::default(),
+        }
+    }
+
+    /// The token to show, and its number.
+    pub(super) async fn token(
+        &self,
+        connection: &Connection,
+    ) -> Result<(Option<HeaderValue>, u64), Failure> {
+        let Some(credentials) = &self.credentials else {
+            return Ok((None, 0));
+        };
+        if let Some(token) = self.known() {
+            return Ok(token);
+        }
+        let _one_at_a_time = self.authenticating.lock().await;
+        if let Some(token) = self.known() {
+            return Ok(token);
+        }
+        let request = AuthenticateRequest {
+            name: credentials.username.clone(),
+            password: credentials.password.clone(),
+        };
+        let mut client = connection.clone().auth();
+        let value = match timeout(ATTEMPT, client.authenticate(request)).await {
+            Err(_) => return Err(Failure::Silent(ATTEMPT)),
+            Ok(Ok(answer)) => Some(header(&answer.into_inner().token)?),
+            // A cluster without authentication takes everybody.
+            Ok(Err(status)) if is_not_enabled(&status) => None,
+            Ok(Err(status)) => return Err(Failure::of(status, "authentication")),
+        };
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        token.value = value;
+        token.number += 1;
+        token.expired = false;
+        Ok((token.value.clone(), token.number))
+    }
+
+    /// Says that a token is not taken any more.
+    pub(super) fn expire(&self, number: u64) {
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        if token.number == number {
+            token.expired = true;
+        }
+    }
+
+    fn known(&self) -> Option<(Option<HeaderValue>, u64)> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        (token.number > 0 && !token.expired).then(|| (token.value.clone(), token.number))
+    }
+}
+
+fn header(token: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(token)
+        .map_err(|_| Failure::Unreachable("authentication gave a token that is none".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn is_not_enabled(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition && status.message().contains("not enabled")
+}

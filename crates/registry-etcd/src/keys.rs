@@ -1,0 +1,122 @@
+use std::borrow::Cow;
+
+use vine_registry::view::Topic;
+
+use crate::Layout;
+
+/// Where nodes are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys(pub(crate) Layout);
+
+impl Keys {
+    const fn root(self) -> &'static str {
+        match self.0 {
+            Layout::Vine | Layout::Vine15 => "/vine/registry/",
+            Layout::GoMicro => "/micro/registry/",
+        }
+    }
+
+    /// The key of one node.
+    pub(crate) fn node(self, namespace: &str, service: &str, id: &str) -> String {
+        let mut key = self.service(namespace, service);
+        key.push_str(&segment(id));
+        key
+    }
+
+    /// What the keys of all nodes of a service begin with; of others too, if only `/` and `-` tell
+    /// their names apart.
+    fn service(self, namespace: &str, service: &str) -> String {
+        let mut key = self.namespace(namespace);
+        key.push_str(&segment(service));
+        key.push('/');
+        key
+    }
+
+    fn namespace(self, namespace: &str) -> String {
+        let mut key = self.root().to_owned();
+        if self.0 == Layout::Vine {
+            key.push_str(&segment(namespace));
+            key.push('/');
+        }
+        key
+    }
+
+    /// What the keys of everything that the topic covers begin with. It ends in `/`, so that `foo`
+    /// does not find `foobar`.
+    pub(crate) fn prefix(self, topic: &Topic) -> String {
+        match (&topic.namespace, &topic.service) {
+            (Some(namespace), Some(service)) => self.service(namespace, service),
+            (Some(namespace), None) => self.namespace(namespace),
+            (None, Some(service)) if self.0 != Layout::Vine => self.service("", service),
+            (None, _) => self.root().to_owned(),
+        }
+    }
+
+    /// The namespace that stands in the key, if this layout has any; none too if the key is not one
+    /// of a node.
+    pub(crate) fn namespace_of(self, key: &str) -> Option<&str> {
+        let rest = key.strip_prefix(self.root())?;
+        match self.0 {
+            Layout::Vine => rest.split('/').next(),
+            Layout::Vine15 | Layout::GoMicro => None,
+        }
+    }
+}
+
+/// The end of the range of all keys that begin with `prefix`, which ends in `/`.
+pub(crate) fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+fn segment(text: &str) -> Cow<'_, str> {
+    if text.contains('/') {
+        text.replace('/', "-").into()
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layout_has_its_keys() {
+        for (layout, key, prefix) in [
+            (
+                Layout::Vine,
+                "/vine/registry/ns/a-b/c-d",
+                "/vine/registry/ns/a-b/",
+            ),
+            (
+                Layout::Vine15,
+                "/vine/registry/a-b/c-d",
+                "/vine/registry/a-b/",
+            ),
+            (
+                Layout::GoMicro,
+                "/micro/registry/a-b/c-d",
+                "/micro/registry/a-b/",
+            ),
+        ] {
+            let keys = Keys(layout);
+            assert_eq!(keys.node("ns", "a/b", "c/d"), key);
+            assert_eq!(keys.prefix(&Topic::service("ns", "a/b")), prefix);
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_in_a_slash_and_its_range_behind_it() {
+        let keys = Keys(Layout::Vine);
+        let all = keys.prefix(&Topic::default());
+        let one = keys.prefix(&Topic::new(Some("ns".into()), None));
+        assert_eq!((&*all, &*one), ("/vine/registry/", "/vine/registry/ns/"));
+        let end = end_of("/vine/registry/ns/foo/");
+        assert!(&b"/vine/registry/ns/foo/\xff"[..] < &*end);
+        assert!(&b"/vine/registry/ns/foobar/a"[..] > &*end);
+    }
+}

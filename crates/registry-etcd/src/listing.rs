@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::{
+    client::{Client, Failure},
+    keys::end_of,
+    proto::{KeyValue, RangeRequest, ResponseHeader},
+};
+
+/// How many keys are asked for at once.
+const PAGE: i64 = 500;
+
+/// What keys there are at one revision.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) kvs: Vec<KeyValue>,
+    pub(crate) revision: i64,
+    pub(crate) cluster: u64,
+}
+
+/// All keys that begin with `prefix`, page by page, at one revision: linearizable.
+pub(crate) async fn list(
+    client: &Client,
+    prefix: &str,
+    within: Duration,
+) -> Result<Listing, Failure> {
+    let deadline = Instant::now() + within;
+    let mut page = PAGE;
+    let mut listing = None;
+    loop {
+        let request = next(prefix, page, listing.as_ref());
+        let left = deadline.duration_since(Instant::now());
+        let answer = client.call(left, |connection| {
+            let request = request.clone();
+            async move { connection.kv().range(request).await }
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(failure) if failure.is_too_large() && page > 1 => {
+                page = (page / 8).max(1);
+                continue;
+            }
+            // The pages so far are of a revision that is no more: begin again.
+            Err(failure) if failure.is(Code::OutOfRange, "compacted") && listing.is_some() => {
+                listing = None;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let ResponseHeader {
+            revision,
+            cluster_id,
+            ..
+        } = answer.header.unwrap_or_default();
+        let listing = listing.get_or_insert(Listing {
+            kvs: Vec::new(),
+            revision,
+            cluster: cluster_id,
+        });
+        listing.kvs.extend(answer.kvs);
+        if !answer.more {
+            return Ok(std::mem::replace(
+                listing,
+                Listing {
+                    kvs: Vec::new(),
+                    revision,
+                    cluster: cluster_id,
+                },
+            ));
+        }
+    }
+}
+
+fn next(prefix: &str, limit: i64, so_far: Option<&Listing>) -> RangeRequest {
+    let last = so_far.and_then(|listing| Some((listing.kvs.last()?, listing.revision)));
+    let (key, revision) = match last {
+        Some((last, revision)) => ([&last.key[..], b"\0"].concat().into(), revision),
+        None => (Bytes::copy_from_slice(prefix.as_bytes()), 0),
+    };
+    RangeRequest {
+        key,
+        range_end: end_of(prefix).into(),
+        limit,
+        revision,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use vine_registry::{Error, Node, Result, Service};
+
+/// The largest value that is written, in bytes. etcd takes requests of 1.5 MiB.
+pub(crate) const MAX_VALUE: usize = 1 << 20;
+
+/// One node as it stands in etcd: the service with that node alone, and when it was registered and
+/// changed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Value {
+    /// Has no nodes.
+    pub(crate) source: Arc<Service>,
+    pub(crate) node: Arc<Node>,
+    /// Unix milliseconds of the registration; what Vine for Go writes has none.
+    pub(crate) epoch: Option<u64>,
+    /// Unix milliseconds of the last change.
+    pub(crate) changed: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    service: &'a Service,
+    epoch: u64,
+    changed: u64,
+}
+
+#[derive(Deserialize)]
+struct Stamps {
+    #[serde(default, deserialize_with = "lenient")]
+    epoch: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    changed: Option<u64>,
+}
+
+/// The value of a node.
+///
+/// # Errors
+/// [`Error::TooLarge`] above 1 MiB.
+pub(crate) fn encode(
+    service: &Service,
+    node: &Arc<Node>,
+    epoch: u64,
+    changed: u64,
+) -> Result<Vec<u8>> {
+    let service = &service.clone().with_nodes([Arc::clone(node)]);
+    let json = Json {
+        service,
+        epoch,
+        changed,
+    };
+    let value = serde_json::to_vec(&json).map_err(|error| {
+        Error::invalid_service("apis", format!("can't be written as JSON: {error}"))
+    })?;
+    if value.len() > MAX_VALUE {
+        return Err(Error::TooLarge {
+            what: format!("service {:?} with node {:?}", service.name, node.id).into(),
+            size: value.len(),
+            limit: MAX_VALUE,
+        });
+    }
+    Ok(value)
+}
+
+impl Value {
+    /// Reads what anybody wrote; none if it has no node.
+    pub(crate) fn decode(json: &[u8]) -> serde_json::Result<Option<Self>> {
+        let service: Service = serde_json::from_slice(json)?;
+        let stamps: Stamps = serde_json::from_slice(json)?;
+        let Some(node) = service.nodes.nth(0).cloned() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            source: Arc::new(service.with_nodes(Vec::<Arc<Node>>::new())),
+            node,
+            epoch: stamps.epoch,
+            changed: stamps.changed,
+        }))
+    }
+}
+
+/// What is no such number means nothing.
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        let service = Service::new("s", "v1")
+            .with_metadata([("a", "1")])
+            .with_ttl(Duration::from_secs(30));
+        let node = Arc::new(Node::new("n", "10.0.0.7:80").with_metadata([("z", "1")]));
+        let json = encode(&service, &node, 7, 8).unwrap();
+        let value = Value::decode(&json).unwrap().unwrap();
+        assert_eq!((value.epoch, value.changed), (Some(7), Some(8)));
+        assert_eq!((&*value.source, &value.node), (&service, &node));
+    }
+
+    #[test]
+    fn accepts_null_and_the_unknown() {
+        let json = json!({
+            "name": "s", "version": null, "metadata": null, "apis": null, "endpoints": null, "new": 1,
+            "epoch": null, "changed": -1,
+            "nodes": [{ "id": "n", "address": "10.0.0.7:80", "metadata": null, "port": null }],
+        });
+        let value = Value::decode(json.to_string().as_bytes()).unwrap().unwrap();
+        assert_eq!((value.epoch, value.changed), (None, None));
+        assert_eq!(&*value.node.address, "10.0.0.7:80");
+        assert!(
+            Value::decode(br#"{"name":"s","nodes":null}"#)
+                .unwrap()
+                .is_none()
+        );
+        assert!(Value::decode(b"{").is_err());
+    }
+
+    #[test]
+    fn refuses_what_is_too_large() {
+        let node =
+            Arc::new(Node::new("n", "10.0.0.7:80").with_metadata([("k", "x".repeat(MAX_VALUE))]));
+        let error = encode(&Service::new("s", "v1"), &node, 1, 1).unwrap_err();
+        assert!(
+            matches!(error, Error::TooLarge { size, .. } if size > MAX_VALUE),
+            "{error}"
+        );
+    }
+}
