@@ -254,6 +254,18 @@ impl Message {
         }
     }
 
+    /// Where the pointers of a name point, among the answers.
+    pub(crate) fn pointers<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+        let answers = self
+            .answers
+            .iter()
+            .filter(move |record| record.name == *name);
+        answers.filter_map(|record| match &record.data {
+            Data::Ptr(target) => Some(target),
+            _ => None,
+        })
+    }
+
     /// Reads a packet. Records of unknown types and classes are passed over, malformed ones make
     /// the packet malformed.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {

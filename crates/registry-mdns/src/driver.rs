@@ -4,6 +4,7 @@
 //! in what is there (commands, packets, deadlines) and then lets the engine out: packets, events.
 
 mod browses;
+mod clock;
 mod news;
 mod own;
 mod shared;
@@ -18,11 +19,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use vine_registry::{
-    Error, Result, Service, Wait, Watcher,
+    Error, NodeRef, Result, Service, Wait, Watcher,
     view::{Topic, View},
 };
 
-use self::{browses::Browses, news::News, own::Own};
+use self::{browses::Browses, clock::Clock, news::News, own::Own};
 pub(crate) use self::{own::Deregistered, shared::Shared};
 use crate::{
     MdnsOptions,
@@ -39,6 +40,9 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// After packets were lost, so long until questions are asked again: the flood shall pass first.
 const CALM: Duration = Duration::from_millis(250);
+
+/// What is to be said in an outage, if nothing better is known.
+const NO_INTERFACE: &str = "no network interface is up";
 
 /// Watches have no owner but the one handle.
 const OWNER: u64 = 0;
@@ -62,6 +66,8 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Deregistered>>,
     },
     Settle(Settle),
+    /// Somebody could not reach a node.
+    Reconfirm(NodeRef),
     Watch {
         topic: Topic,
         question: Question,
@@ -101,6 +107,7 @@ pub(crate) struct Driver {
     sockets: Sockets,
     monitor: Monitor,
     interfaces: Vec<Interface>,
+    clock: Clock,
     /// When to ask again because packets were lost.
     ask_again: Option<Instant>,
 }
@@ -123,10 +130,12 @@ impl Driver {
             sockets: Sockets::new(options.port),
             monitor: Monitor::new(),
             interfaces: Vec::new(),
+            clock: Clock::new(),
             ask_again: None,
             options,
         };
-        driver.follow_interfaces();
+        driver.follow_interfaces(true);
+        driver.let_out();
         driver
     }
 
@@ -141,22 +150,37 @@ impl Driver {
         let closing = loop {
             self.let_out();
             let deadline = self.deadline();
-            tokio::select! {
-                command = self.commands.recv() => {
-                    if let Some(closing) = self.obey_all(command) {
+            let next = tokio::select! {
+                command = self.commands.recv() => Next::Commands(command),
+                () = poll_fn(|cx| self.sockets.poll_ready(cx)) => Next::Packets,
+                () = sleep_until(deadline) => Next::Deadline,
+                () = self.monitor.changed() => Next::Interfaces,
+            };
+            self.wake();
+            match next {
+                Next::Commands(first) => {
+                    if let Some(closing) = self.obey_all(first) {
                         break closing;
                     }
                 }
-                () = poll_fn(|cx| self.sockets.poll_ready(cx)) => {
+                Next::Packets => {
                     self.sockets.flush();
                     self.receive(&mut buffer);
                 }
-                () = sleep_until(deadline) => {}
-                () = self.monitor.changed() => self.follow_interfaces(),
+                Next::Deadline => {}
+                Next::Interfaces => self.follow_interfaces(false),
             }
             self.pass_time();
         };
         self.say_goodbye(closing).await;
+    }
+
+    /// Sees whether the machine slept, before anything is done about the time that has passed.
+    fn wake(&mut self) {
+        if let Some(slept) = self.clock.slept() {
+            tracing::debug!(?slept, "woke up; asking and announcing again");
+            self.engine.wake(Instant::now().into_std(), slept);
+        }
     }
 
     /// Does what handles ask, until all of them are gone or one closes.
@@ -200,6 +224,11 @@ impl Driver {
                 let _ = reply.send(done);
             }
             Command::Settle(settle) => self.settle(settle),
+            Command::Reconfirm(node) => {
+                let now = Instant::now().into_std();
+                self.engine
+                    .reconfirm(now, &node.namespace, &node.service, &node.id);
+            }
             Command::Watch {
                 topic,
                 question,
@@ -306,7 +335,7 @@ impl Driver {
     }
 
     /// Opens and closes sockets as interfaces come and go.
-    fn follow_interfaces(&mut self) {
+    fn follow_interfaces(&mut self, is_first: bool) {
         let mut interfaces = interfaces::usable(&self.options).unwrap_or_else(|error| {
             tracing::debug!(%error, "can't list the interfaces");
             Vec::new()
@@ -322,19 +351,12 @@ impl Driver {
                 .retain(|(address, _)| self.sockets.is_open(Link::new(id, *address)));
         }
         interfaces.retain(|interface| !interface.addresses.is_empty());
-        if interfaces.is_empty() {
-            self.shared.set_reason(self.why_unusable(&failed));
-            self.go_stale();
-        }
-        if interfaces != self.interfaces {
+        if is_first || interfaces != self.interfaces {
             tracing::debug!(?interfaces, "using");
+            self.shared.set_reason(self.why_unusable(&failed));
             self.interfaces.clone_from(&interfaces);
-            let online = !interfaces.is_empty();
             let now = Instant::now().into_std();
             self.engine.set_interfaces(now, interfaces);
-            if online {
-                self.go_live();
-            }
         }
     }
 
@@ -345,7 +367,7 @@ impl Driver {
                 "no interface can be used on port {}: {error}",
                 self.options.port
             ),
-            None if wanted.is_empty() => "no network interface is up".to_owned(),
+            None if wanted.is_empty() => NO_INTERFACE.to_owned(),
             None => {
                 let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
                 format!(
@@ -391,6 +413,14 @@ impl Driver {
             let _ = reply.send(unseen.map_or(Ok(()), Err));
         }
     }
+}
+
+/// What there is to do.
+enum Next {
+    Commands(Option<Command>),
+    Packets,
+    Deadline,
+    Interfaces,
 }
 
 /// The driver ends: a handle was closed and wants to hear of it, or all were dropped.

@@ -15,13 +15,17 @@ mod echoes;
 mod event;
 mod intake;
 mod io;
+mod lease;
 mod links;
 mod lookup;
+mod outage;
 mod outbox;
+mod overheard;
 mod own;
 mod packing;
 mod prober;
 mod querier;
+mod reconfirm;
 mod resolve;
 mod responder;
 mod timers;
@@ -29,7 +33,8 @@ mod version;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::SocketAddr,
+    hash::BuildHasher,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,20 +49,21 @@ use self::{
     cache::Cache,
     echoes::Echoes,
     intake::{Asked, Origin},
+    lease::{Expiry, Source},
     links::Links,
     lookup::Lookup,
     outbox::Outbox,
+    overheard::{Overheard, UNDER_WAY},
     own::{Goodbye, Registrations},
+    querier::MAX_JITTER,
     responder::Deferred,
     timers::{Alarm, Timer, Timers},
+    version::Identity,
 };
 use crate::{
     codec::{Message, Name, Record},
     mapping::Names,
 };
-
-/// How long after an outage nothing expires.
-const RECOVERY: Duration = Duration::from_secs(10);
 
 /// One participant in mDNS: what it registers, what it asks for and what it knows.
 #[derive(Debug)]
@@ -65,6 +71,7 @@ pub struct Engine {
     config: Config,
     names: Names,
     random: fastrand::Rng,
+    hasher: foldhash::fast::RandomState,
     links: Links,
     own: Registrations,
     cache: Cache,
@@ -76,6 +83,9 @@ pub struct Engine {
     goodbye_alarm: Alarm,
     timers: Timers,
     echoes: Echoes,
+    overheard: Overheard,
+    /// Thousandths of their lifetime by which what is heard now is refreshed later than it could be.
+    jitter: u32,
     batch: Batch,
     outbox: Outbox,
     events: VecDeque<EngineEvent>,
@@ -87,15 +97,14 @@ pub struct Engine {
     /// The latest time that was told.
     now: Option<Instant>,
     is_stale: bool,
-    /// Nothing expires before this.
-    expiry_floor: Option<Instant>,
+    expiry: Expiry,
 }
 
 /// What has come together to be sent.
 #[derive(Debug, Default)]
 struct Batch {
-    /// Standing questions for pointers.
-    topics: BTreeSet<Name>,
+    /// Standing questions for pointers, and from when on another's question does as well.
+    topics: BTreeMap<Name, Option<Instant>>,
     /// Questions for other records.
     asks: BTreeSet<(Name, u16)>,
     probes: BTreeSet<NodeKey>,
@@ -105,14 +114,20 @@ struct Batch {
 }
 
 impl Batch {
-    fn ask(&mut self, questions: impl IntoIterator<Item = (Name, u16)>) {
+    fn ask(&mut self, now: Instant, questions: impl IntoIterator<Item = (Name, u16)>) {
         for (name, kind) in questions {
             if kind == crate::codec::kind::PTR {
-                self.topics.insert(name);
+                self.ask_pointers(&name, now.checked_sub(UNDER_WAY));
             } else {
                 self.asks.insert((name, kind));
             }
         }
+    }
+
+    /// Asks, unless somebody else asks or has asked at `served_from` or later.
+    fn ask_pointers(&mut self, name: &Name, served_from: Option<Instant>) {
+        let planned = self.topics.entry(name.clone()).or_insert(served_from);
+        *planned = planned.zip(served_from).map(|(one, other)| one.max(other));
     }
 }
 
@@ -123,10 +138,13 @@ impl Engine {
     /// host names of the registered nodes come from it.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         Self {
             config,
             names: Names::new(),
-            random: fastrand::Rng::with_seed(seed),
+            jitter: random.u32(0..=MAX_JITTER),
+            random,
+            hasher: foldhash::fast::RandomState::default(),
             links: Links::default(),
             own: Registrations::new(seed),
             cache: Cache::default(),
@@ -137,6 +155,7 @@ impl Engine {
             goodbye_alarm: Alarm::default(),
             timers: Timers::default(),
             echoes: Echoes::default(),
+            overheard: Overheard::default(),
             batch: Batch::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
@@ -146,44 +165,52 @@ impl Engine {
             last_stamp: 0,
             now: None,
             is_stale: false,
-            expiry_floor: None,
+            expiry: Expiry::default(),
         }
     }
 
     /// Says which interfaces there are to use. Call it again whenever that changes.
     ///
-    /// On new ones, registrations are announced and questions asked again. Without any, nothing
-    /// expires ([`EngineEvent::Stale`]) and look-ups end at once.
+    /// On new ones, registrations are announced and questions asked again. Once there was a
+    /// network, to be left with none, or with loopback alone, is an outage
+    /// ([`EngineEvent::Stale`]): what was heard there does not expire until ten seconds after it is
+    /// over ([`EngineEvent::Live`]). What is on this very host goes on by loopback; without any
+    /// interface, look-ups end at once.
     pub fn set_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
         let now = self.advance(now);
-        let is_new = self.links.replace(interfaces);
-        if self.links.is_empty() {
-            if !std::mem::replace(&mut self.is_stale, true) {
-                self.finish_lookups();
-                self.events.push_back(EngineEvent::Stale);
-            }
-            return;
-        }
-        if std::mem::take(&mut self.is_stale) {
-            self.events.push_back(EngineEvent::Live);
-            self.resume_expiry(now);
-        }
-        if is_new {
-            self.probe_all_again(now);
-            self.ask_all_soon(now);
-        }
+        self.follow_interfaces(now, interfaces);
     }
 
-    fn resume_expiry(&mut self, now: Instant) {
-        self.expiry_floor = Some(now + RECOVERY);
-        let instances: Vec<_> = self.cache.instances.keys().cloned().collect();
-        for name in instances {
-            self.arm_instance(&name);
-        }
-        let hosts: Vec<_> = self.cache.hosts.keys().cloned().collect();
-        for name in hosts {
-            self.arm_host(&name);
-        }
+    /// The machine slept for so long, during which the clock that `now` is of stood still: what is
+    /// known may be over, and what is registered here forgotten. So it is asked for and announced
+    /// again, and nothing expires for ten seconds.
+    ///
+    /// Call it before anything else that tells the time after it.
+    pub fn wake(&mut self, now: Instant, slept: Duration) {
+        let now = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(now);
+        self.wake_up(now, slept);
+    }
+
+    /// Somebody could not reach a node: asks whether it is still there at once, after 250 ms and
+    /// after a second, and has it [gone](EngineEvent::Gone) after two seconds without an answer
+    /// (RFC 6762 section 10.4). In an outage nothing can be asked, and nothing is done.
+    pub fn reconfirm(
+        &mut self,
+        now: Instant,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        id: &Arc<str>,
+    ) {
+        let now = self.advance(now);
+        self.begin_trial(now, &Identity::new(namespace, name, id));
+    }
+
+    /// Whether an answer can be given for certain: always but in an outage, and then for what is
+    /// known to be on this very host alone.
+    #[must_use]
+    pub fn is_certain(&self, question: &Question) -> bool {
+        self.is_known_for_certain(question)
     }
 
     /// Takes a packet in.
@@ -234,10 +261,18 @@ impl Engine {
             Port::Query => Some(self.asked(now, message.id)?.clone()),
         };
         Some(Origin {
-            link,
+            by: self.source(link, received.source.ip()),
             is_near: self.links.is_own(received.source.ip().to_canonical()),
             asked,
         })
+    }
+
+    fn source(&self, link: links::LinkId, address: IpAddr) -> Source {
+        let hash = self.hasher.hash_one(address.to_canonical());
+        Source {
+            link,
+            host: hash as u32,
+        }
     }
 
     /// Does what is due. Calling it early is harmless.

@@ -28,9 +28,13 @@
 //!   from memory, until nobody has asked for five minutes.
 //! - A node id belongs to whoever registered it last; the other one is told so by
 //!   [`Error::Replaced`](vine_registry::Error::Replaced).
-//! - Without a usable interface it is an outage: calls give
-//!   [`Error::Unavailable`](vine_registry::Error::Unavailable), watches say stale, nothing is forgotten.
+//! - When the last interface to other hosts is gone, it is an outage: calls give
+//!   [`Error::Unavailable`](vine_registry::Error::Unavailable), watches say stale, and nothing is
+//!   forgotten until ten seconds after it is over. What is on the same host goes on by loopback.
 //!   Interfaces that come and go are followed.
+//! - Who cannot reach a node says so
+//!   ([`report_unreachable`](vine_registry::Registry::report_unreachable)): if it does not answer
+//!   then, it is gone after two seconds.
 //! - It does not cross routers, and it does not encrypt: whoever is on the link can read and claim
 //!   everything.
 //!

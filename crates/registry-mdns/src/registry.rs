@@ -367,8 +367,13 @@ impl Registry for MdnsRegistry {
         inner.ask("watch", inner.options.timeout, command).await
     }
 
-    async fn report_unreachable(&self, _node: &NodeRef) -> Result<()> {
-        self.0.check_open()
+    async fn report_unreachable(&self, node: &NodeRef) -> Result<()> {
+        let inner = &*self.0;
+        let mut node = node.clone();
+        node.namespace = inner.namespace(&node.namespace);
+        // If the driver has just ended, there is nothing to be doubted any more.
+        let _ = inner.running()?.commands.send(Command::Reconfirm(node));
+        Ok(())
     }
 
     async fn close(&self) -> Result<()> {

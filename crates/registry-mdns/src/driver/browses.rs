@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
-use vine_registry::{Result, Wait, view::Topic};
+use tokio::time::Instant;
+use vine_registry::{Wait, view::Topic};
 
 use super::{Driver, Settle, shared::Usage};
 use crate::engine::{LookupId, Outcome, Question};
@@ -92,21 +92,16 @@ impl Driver {
 
     /// Answers as soon as the question is answered as well as is wanted.
     pub(super) fn settle(&mut self, settle: Settle) {
-        if let Some(error) = self.shared.staleness() {
-            if settle.patient {
-                self.browses.parked.retain(|other| !other.reply.is_closed());
-                self.browses.parked.push(settle);
-            } else {
-                let _ = settle.reply.send(Err(error));
-            }
+        if self.interfaces.is_empty() {
+            self.answer(settle);
             return;
         }
         self.browse(&settle.question);
         if self.browses.is_settled(&settle.question) {
-            answer(settle.reply);
+            self.answer(settle);
         } else if settle.wait == Wait::First && self.has_any(&settle.question) {
             self.look_up(&settle.question, Wait::Settled);
-            answer(settle.reply);
+            self.answer(settle);
         } else {
             let lookup = self.look_up(&settle.question, settle.wait);
             if let Some(lookup) = self.browses.lookups.get_mut(&lookup) {
@@ -162,13 +157,27 @@ impl Driver {
                 self.look_up(&lookup.question, Wait::Settled);
             }
             Outcome::Offline => {
-                self.go_stale();
                 lookup.waiting.into_iter().for_each(|one| self.settle(one));
                 return;
             }
         }
         for settle in lookup.waiting {
-            answer(settle.reply);
+            self.answer(settle);
+        }
+    }
+
+    /// Says that the answer is there, or why there can't be any: in an outage, only what is on
+    /// this very host is known for certain. That nobody waits for it any more is fine.
+    fn answer(&mut self, settle: Settle) {
+        let stale = self.shared.staleness();
+        let stale = stale.filter(|_| !self.engine.is_certain(&settle.question));
+        match stale {
+            Some(_) if settle.patient => {
+                self.browses.parked.retain(|other| !other.reply.is_closed());
+                self.browses.parked.push(settle);
+            }
+            Some(error) => drop(settle.reply.send(Err(error))),
+            None => drop(settle.reply.send(Ok(()))),
         }
     }
 
@@ -200,9 +209,4 @@ impl Driver {
             self.engine.end_browse(now.into_std(), &question);
         }
     }
-}
-
-/// Says that the answer is there; that nobody waits for it any more is fine.
-fn answer(reply: oneshot::Sender<Result<()>>) {
-    let _ = reply.send(Ok(()));
 }

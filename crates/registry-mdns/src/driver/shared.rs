@@ -10,6 +10,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use vine_registry::{Error, ServiceSummary, Services, view::Reader};
 
+use super::NO_INTERFACE;
 use crate::{engine::Question, registry::NAME};
 
 /// What handles read without asking the driver.
@@ -118,8 +119,7 @@ impl Shared {
     /// Says why.
     pub(super) fn go_stale(&self) -> Error {
         let reason = self.reason.load().as_deref().cloned();
-        let error =
-            reason.unwrap_or_else(|| Error::unavailable(NAME, "no network interface is up"));
+        let error = reason.unwrap_or_else(|| Error::unavailable(NAME, NO_INTERFACE));
         self.stale.store(Some(Arc::new(error.clone())));
         error
     }

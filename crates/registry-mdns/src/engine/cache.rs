@@ -11,12 +11,15 @@ use smallvec::SmallVec;
 
 use super::{
     LookupId, Remote,
+    lease::{Expiry, Lease},
     links::LinkId,
+    overheard::Heard,
+    reconfirm::Trial,
     timers::Alarm,
     version::{Identity, Version},
 };
 use crate::{
-    codec::{Data, Name, Record, Srv},
+    codec::{Data, Name, Record, Srv, kind},
     mapping::{Extras, Facts},
 };
 
@@ -27,8 +30,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 const LATENESS: Duration = Duration::from_secs(10);
 const MAX_TOMBS: usize = 4_096;
 const MAX_ADDRESSES: usize = 16;
-/// A day: no record is believed for longer.
-const MAX_TTL: u32 = 86_400;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -54,87 +55,11 @@ pub(super) struct Topic {
     pub(super) asked: Option<Instant>,
     pub(super) interval: Duration,
     pub(super) next: Option<Instant>,
+    /// From when on another's question does as well as the next one.
+    pub(super) served_from: Option<Instant>,
+    /// What others have asked of it, by link.
+    pub(super) heard: SmallVec<[Heard; 2]>,
     pub(super) alarm: Alarm,
-}
-
-/// How long a record is believed, and how often it was asked for again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lease {
-    since: Instant,
-    ends: Instant,
-    /// How many of the refresh questions have been asked.
-    asked: u32,
-    /// Thousandths of the lifetime that the questions come late (RFC 6762 section 5.2).
-    jitter: u32,
-}
-
-impl Lease {
-    /// What is left of a lifetime when RFC 6762 section 5.2 wants a record to be asked for again.
-    const REFRESHES: u32 = 4;
-
-    pub(super) fn new(now: Instant, ttl: u32, jitter: u32) -> Self {
-        Self {
-            since: now,
-            ends: now + Duration::from_secs(ttl.min(MAX_TTL).into()),
-            asked: 0,
-            jitter,
-        }
-    }
-
-    /// Takes a newer lease over; a weak one (from a legacy answer) only if it lasts longer.
-    pub(super) fn renew(&mut self, newer: Self, weak: bool) {
-        if !weak || newer.ends > self.ends {
-            *self = newer;
-        }
-    }
-
-    /// Ends it at `at` at the latest, without being asked for.
-    pub(super) fn end_by(&mut self, at: Instant) {
-        self.ends = self.ends.min(at);
-        self.asked = Self::REFRESHES;
-    }
-
-    /// Puts off its end, for what could not be heard of.
-    fn ends(&self, not_before: Option<Instant>) -> Instant {
-        not_before.map_or(self.ends, |floor| self.ends.max(floor))
-    }
-
-    pub(super) fn is_over(&self, now: Instant, not_before: Option<Instant>) -> bool {
-        self.ends(not_before) <= now
-    }
-
-    fn refresh_at(&self) -> Option<Instant> {
-        let thousandths = 800 + 50 * self.asked + self.jitter;
-        let refreshes = self.asked < Self::REFRESHES;
-        refreshes.then(|| self.since + (self.ends - self.since) * thousandths / 1_000)
-    }
-
-    /// Whether it is to be asked for now; counts that it was.
-    pub(super) fn take_refresh(&mut self, now: Instant) -> bool {
-        let mut due = false;
-        while self.refresh_at().is_some_and(|at| at <= now) {
-            self.asked += 1;
-            due = true;
-        }
-        due
-    }
-
-    /// When to look after it again.
-    pub(super) fn next(&self, not_before: Option<Instant>) -> Instant {
-        let ends = self.ends(not_before);
-        self.refresh_at().map_or(ends, |at| at.min(ends))
-    }
-
-    /// What is left, in seconds, if that is more than half of it (RFC 6762 section 7.1).
-    pub(super) fn known_ttl(&self, now: Instant) -> Option<u32> {
-        let left = self.ends.saturating_duration_since(now);
-        (left > (self.ends - self.since) / 2).then_some(left.as_secs() as u32)
-    }
-
-    /// When it was granted.
-    pub(super) fn since(&self) -> Instant {
-        self.since
-    }
 }
 
 /// What is known of the instance of a name.
@@ -153,6 +78,10 @@ pub(super) struct Instance {
     /// How often what is missing was asked for, and when to ask again.
     pub(super) asked: u32,
     pub(super) ask_at: Option<Instant>,
+    /// Whether the last that was heard of it came from this very host.
+    pub(super) is_near: bool,
+    /// Whether it is being asked whether it is still there.
+    pub(super) trial: Option<Trial>,
     pub(super) alarm: Alarm,
 }
 
@@ -220,6 +149,8 @@ impl Instance {
             is_dirty: true,
             asked: 0,
             ask_at: None,
+            is_near: false,
+            trial: None,
             alarm: Alarm::default(),
         }
     }
@@ -231,9 +162,26 @@ impl Instance {
         Some(Version::new(facts.stamp, Some(srv.target.clone())))
     }
 
-    /// Whether SRV and TXT are there, whatever they say.
-    pub(super) fn is_known(&self) -> bool {
-        self.srv.is_some() && self.txt.is_some()
+    /// How long it need not be told again, in seconds, if it need not be (RFC 6762 section 7.1).
+    /// Asking for the pointer is how the rest of an instance is refreshed, too.
+    fn known_ttl(&self, now: Instant) -> Option<u32> {
+        if self.srv.is_none() || self.txt.is_none() {
+            return None;
+        }
+        let leases = self.leases().map(|lease| lease.known_ttl(now));
+        leases.min().flatten()
+    }
+
+    /// Whether it need not be told again.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.known_ttl(now).is_some()
+    }
+
+    /// What is known of the pointer from a topic.
+    pub(super) fn pointer_mut(&mut self, topic: &Name) -> Option<&mut Lease> {
+        let mut pointers = self.pointers.iter_mut();
+        let pointer = pointers.find(|(known, _)| known == topic);
+        pointer.map(|(_, lease)| lease)
     }
 
     pub(super) fn leases(&self) -> impl Iterator<Item = &Lease> {
@@ -244,14 +192,34 @@ impl Instance {
             .chain(self.txt.as_ref().map(|txt| &txt.lease))
     }
 
+    fn leases_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
+        let pointers = self.pointers.iter_mut().map(|(_, lease)| lease);
+        let srv = self.srv.as_mut().map(|(_, lease)| lease);
+        pointers
+            .chain(srv)
+            .chain(self.txt.as_mut().map(|txt| &mut txt.lease))
+    }
+
     /// When to look after it again.
-    pub(super) fn next(&self, not_before: Option<Instant>) -> Option<Instant> {
-        let leases = self.leases().map(|lease| lease.next(not_before));
-        leases.chain(self.ask_at).min()
+    pub(super) fn next(&self, expiry: &Expiry) -> Option<Instant> {
+        let leases = self.leases().filter_map(|lease| lease.next(expiry));
+        let trial = self.trial.as_ref().map(Trial::next);
+        leases.chain(self.ask_at).chain(trial).min()
     }
 }
 
 impl Cache {
+    /// Time has gone by that the clock did not count.
+    pub(super) fn age(&mut self, by: Duration) {
+        for lease in self.instances.values_mut().flat_map(Instance::leases_mut) {
+            lease.age(by);
+        }
+        let hosts = self.hosts.values_mut();
+        for known in hosts.flat_map(|host| &mut host.addresses) {
+            known.lease.age(by);
+        }
+    }
+
     /// The epoch of who holds an instance.
     pub(super) fn epoch(&self, instance: &Name) -> Option<u64> {
         let txt = self.instances.get(instance)?.txt.as_ref()?;
@@ -296,18 +264,24 @@ impl Cache {
             .flat_map(|topic| &topic.instances);
         instances
             .filter_map(|name| {
-                let instance = self.instances.get(name)?;
-                // Asking for the pointer is how the rest of an instance is refreshed, too.
-                let leases = instance.leases().map(|lease| lease.known_ttl(now));
-                let ttl = leases.min()??;
-                instance.is_known().then(|| Record {
+                Some(Record {
                     name: topic.clone(),
                     flush: false,
-                    ttl,
+                    ttl: self.instances.get(name)?.known_ttl(now)?,
                     data: Data::Ptr(name.clone()),
                 })
             })
             .collect()
+    }
+}
+
+impl Address {
+    /// The type of its record.
+    pub(super) fn kind(&self) -> u16 {
+        match self.address {
+            IpAddr::V4(_) => kind::A,
+            IpAddr::V6(_) => kind::AAAA,
+        }
     }
 }
 
@@ -367,54 +341,32 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Family, lease::Source};
 
     fn start() -> Instant {
         tokio::time::Instant::now().into_std()
     }
 
-    #[test]
-    fn s5_2_refreshes_at_80_85_90_and_95_percent() {
-        let now = start();
-        let seconds = |s| now + Duration::from_secs(s);
-        let mut lease = Lease::new(now, 100, 0);
-        for due in [80, 85, 90, 95] {
-            assert_eq!(lease.next(None), seconds(due));
-            assert!(!lease.take_refresh(seconds(due - 1)));
-            assert!(lease.take_refresh(seconds(due)));
-        }
-        assert_eq!(lease.next(None), seconds(100));
-        assert!(!lease.is_over(seconds(99), None) && lease.is_over(seconds(100), None));
-        assert!(!lease.is_over(seconds(100), Some(seconds(101))));
-        assert_eq!(Lease::new(now, 100, 20).next(None), seconds(82));
-    }
-
-    #[test]
-    fn s6_7_legacy_answers_never_shorten_a_lease() {
-        let now = start();
-        let mut lease = Lease::new(now, 100, 0);
-        lease.renew(Lease::new(now, 10, 0), true);
-        assert!(!lease.is_over(now + Duration::from_secs(50), None));
-        lease.renew(Lease::new(now + Duration::from_secs(95), 10, 0), true);
-        assert!(!lease.is_over(now + Duration::from_secs(104), None));
-        lease.renew(Lease::new(now, 10, 0), false);
-        assert!(lease.is_over(now + Duration::from_secs(10), None));
+    fn lease(now: Instant) -> Lease {
+        let link = (1, Family::V4);
+        Lease::new(now, 120, 0, Source { link, host: 7 })
     }
 
     #[test]
     fn s10_2_flushed_addresses_stay_a_second() {
         let now = start();
-        let link = (1, super::super::Family::V4);
+        let link = (1, Family::V4);
         let mut host = Host::default();
         let (old, new, other) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
-        host.hear(old.into(), link, Lease::new(now, 120, 0), false);
-        host.hear(other.into(), (2, link.1), Lease::new(now, 120, 0), false);
+        host.hear(old.into(), link, lease(now), false);
+        host.hear(other.into(), (2, link.1), lease(now), false);
         let later = now + Duration::from_secs(5);
         host.flush(later, true, link);
-        host.hear(new.into(), link, Lease::new(later, 120, 0), false);
+        host.hear(new.into(), link, lease(later), false);
         let over = |host: &Host, at| -> Vec<bool> {
             host.addresses
                 .iter()
-                .map(|known| known.lease.is_over(at, None))
+                .map(|known| known.lease.is_over(at, &Expiry::default()))
                 .collect()
         };
         assert_eq!(over(&host, later + GRACE / 2), [false, false, false]);
@@ -428,14 +380,9 @@ mod tests {
     fn an_address_that_is_in_use_is_kept() {
         let now = start();
         let mut host = Host::default();
-        let link = (1, super::super::Family::V4);
+        let link = (1, Family::V4);
         for address in ["fe80::1", "127.0.0.1", "fd00::1", "10.0.0.9"] {
-            host.hear(
-                address.parse().unwrap(),
-                link,
-                Lease::new(now, 120, 0),
-                false,
-            );
+            host.hear(address.parse().unwrap(), link, lease(now), false);
         }
         let chosen = host.choose(None).unwrap().address;
         assert_eq!(chosen.to_string(), "10.0.0.9");

@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
 
 use super::{
     Engine,
-    cache::{Address, GRACE, Instance, Lease, Txt},
-    links::LinkId,
+    cache::{Address, GRACE, Instance, Txt},
+    lease::{Lease, Source},
     timers::Timer,
     version::Version,
 };
@@ -16,13 +16,11 @@ use crate::{
 
 /// RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
-/// Thousandths of a lifetime by which refreshes are spread.
-const MAX_JITTER: u32 = 20;
 
 /// Where an answer came from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    pub(super) link: LinkId,
+    pub(super) by: Source,
     /// Whether the sender is on this host.
     pub(super) is_near: bool,
     /// The one-shot question that it answers, if it does. Such an answer neither shortens nor
@@ -76,6 +74,9 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 impl Engine {
     /// Takes an answer or an announcement in.
     pub(super) fn take_response(&mut self, now: Instant, message: &Message, origin: &Origin) {
+        if !origin.is_weak() {
+            self.hear_answers(now, message, origin.by.link);
+        }
         let records = || message.answers.iter().chain(&message.additionals);
         let mut verdicts = Map::default();
         for (name, said) in self.said(records()) {
@@ -236,8 +237,8 @@ impl Engine {
         facts
     }
 
-    fn lease(&mut self, now: Instant, ttl: u32, origin: &Origin) -> Lease {
-        Lease::new(now, origin.ttl(ttl), self.random.u32(0..=MAX_JITTER))
+    fn lease(&self, now: Instant, ttl: u32, origin: &Origin) -> Lease {
+        Lease::new(now, origin.ttl(ttl), self.jitter, origin.by)
     }
 
     /// Takes a pointer in; gives whether its instance is to be looked after.
@@ -281,12 +282,8 @@ impl Engine {
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return false;
         };
-        match instance
-            .pointers
-            .iter_mut()
-            .find(|(topic, _)| *topic == record.name)
-        {
-            Some((_, known)) => known.renew(lease, origin.is_weak()),
+        match instance.pointer_mut(&record.name) {
+            Some(known) => known.renew(lease, origin.is_weak()),
             None => {
                 instance.pointers.push((record.name.clone(), lease));
                 instance.is_dirty = true;
@@ -306,13 +303,8 @@ impl Engine {
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return false;
         };
-        let mut pointers = instance.pointers.iter_mut();
-        let pointer = pointers.find(|(known, _)| known == topic);
-        if let Some((_, lease)) = pointer {
-            lease.end_by(now + GRACE);
-            return true;
-        }
-        false
+        let pointer = instance.pointer_mut(topic);
+        pointer.map(|lease| lease.end_by(now + GRACE)).is_some()
     }
 
     /// Takes SRV and TXT in; gives whether the instance is to be looked after.
@@ -324,13 +316,15 @@ impl Engine {
         facts: Option<Arc<Facts>>,
         origin: &Origin,
     ) -> bool {
-        let jitter = self.random.u32(0..=MAX_JITTER);
-        let lasting = |ttl| Lease::new(now, origin.ttl(ttl), jitter);
+        let jitter = self.jitter;
+        let lasting = |ttl| Lease::new(now, origin.ttl(ttl), jitter, origin.by);
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return false;
         };
+        instance.is_near = origin.is_near;
         let mut before = None;
         if let Some((srv, ttl)) = said.srv {
+            instance.trial = None;
             match &mut instance.srv {
                 Some((known, known_lease)) if known == srv => {
                     known_lease.renew(lasting(ttl), origin.is_weak());
@@ -389,11 +383,11 @@ impl Engine {
             return;
         };
         if record.flush && !origin.is_weak() {
-            host.flush(now, address.is_ipv4(), origin.link);
+            host.flush(now, address.is_ipv4(), origin.by.link);
         }
         if record.ttl == 0 {
             let known =
-                |known: &&mut Address| known.address == address && known.link == origin.link;
+                |known: &&mut Address| known.address == address && known.link == origin.by.link;
             if let Some(known) = host
                 .addresses
                 .iter_mut()
@@ -402,7 +396,7 @@ impl Engine {
             {
                 known.lease.end_by(now + GRACE);
             }
-        } else if host.hear(address, origin.link, lease, origin.is_weak()) {
+        } else if host.hear(address, origin.by.link, lease, origin.is_weak()) {
             for name in &host.users {
                 if let Some(instance) = self.cache.instances.get_mut(name) {
                     instance.is_dirty = true;
@@ -422,7 +416,7 @@ impl Engine {
 
     pub(super) fn arm_instance(&mut self, name: &Name) {
         if let Some(instance) = self.cache.instances.get_mut(name)
-            && let Some(at) = instance.next(self.expiry_floor)
+            && let Some(at) = instance.next(&self.expiry)
         {
             self.timers
                 .set(&mut instance.alarm, at, || Timer::Instance(name.clone()));
@@ -434,7 +428,7 @@ impl Engine {
             let leases = host
                 .addresses
                 .iter()
-                .map(|known| known.lease.next(self.expiry_floor));
+                .filter_map(|known| known.lease.next(&self.expiry));
             if let Some(at) = leases.min() {
                 self.timers
                     .set(&mut host.alarm, at, || Timer::Host(name.clone()));

@@ -16,6 +16,9 @@ pub(super) type LinkId = (u32, Family);
 pub(super) struct Links {
     interfaces: Vec<Interface>,
     links: Vec<Link>,
+    /// Whether there has ever been one that leads to other hosts, and one that does not.
+    had_network: bool,
+    had_loopback: bool,
 }
 
 /// What goes on on a link.
@@ -55,7 +58,35 @@ impl Links {
             }
         }
         self.interfaces = interfaces;
+        self.had_network |= self.has_network();
+        self.had_loopback |= self.loopback().is_some();
         is_new
+    }
+
+    /// Whether a link leads to other hosts.
+    pub(super) fn has_network(&self) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| link.kind != LinkKind::Loopback)
+    }
+
+    /// The interface that leads nowhere.
+    pub(super) fn loopback(&self) -> Option<u32> {
+        let mut links = self.links.iter();
+        let loopback = links.find(|link| link.kind == LinkKind::Loopback);
+        loopback.map(|link| link.id.0)
+    }
+
+    pub(super) fn had_network(&self) -> bool {
+        self.had_network
+    }
+
+    pub(super) fn had_loopback(&self) -> bool {
+        self.had_loopback
+    }
+
+    /// Whether there was more than there is: other hosts, or anything at all.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.links.is_empty() || self.had_network && !self.has_network()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -166,14 +166,14 @@ impl Engine {
                 && lookup.heard.insert(instance.clone())
             {
                 is_news = true;
-                lookup.news.insert(origin.link, now);
+                lookup.news.insert(origin.by.link, now);
                 self.stirred.insert(*id);
             }
         }
         if !is_news || origin.is_near {
             return;
         }
-        let Some(link) = self.links.get_mut(origin.link) else {
+        let Some(link) = self.links.get_mut(origin.by.link) else {
             return;
         };
         match &origin.asked {
@@ -341,8 +341,9 @@ impl Engine {
         if topic.browses > 0 {
             topic.interval = 2 * second;
             topic.next = Some(now + second);
+            topic.served_from = Some(now + second / 2);
         }
-        self.batch.topics.insert(name.clone());
+        self.batch.ask_pointers(&name, None);
         self.arm_topic(&name);
     }
 

@@ -20,6 +20,9 @@ use crate::{
     mapping::{Names, Stamp, encode},
 };
 
+/// RFC 6762 section 10: what names no host may be believed for long.
+pub(super) const TYPES_TTL: u32 = 4_500;
+
 /// A host name of this engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct HostKey(u32);
@@ -312,7 +315,7 @@ impl Registrations {
             Answer::Types => into.push(Record {
                 name: names.types.clone(),
                 flush: false,
-                ttl: 4_500,
+                ttl: TYPES_TTL,
                 data: Data::Ptr(names.service_type.clone()),
             }),
             Answer::Listed(key) => {

@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 use super::{
     Destination, Engine, Port, Question, Transmit,
     cache::{Address, Instance, Topic},
+    lease::Expiry,
     links::LinkId,
     packing::{Unit, pack, pack_question},
     timers::Timer,
 };
-use crate::codec::{Ask, Message, Name, kind};
+use crate::codec::{Ask, Message, Name, Record, kind};
 
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+/// Thousandths of a lifetime by which the refreshes of different hosts are spread. What is heard
+/// together is refreshed together.
+pub(super) const MAX_JITTER: u32 = 20;
 const LAST_INTERVAL: Duration = Duration::from_secs(3_600);
 /// When to ask for the SRV, TXT or address that a pointer came without, after the last time.
 const MISSING: [Duration; 4] = [
@@ -86,11 +90,11 @@ impl Engine {
             .map_or(now, |asked| now.max(asked + FIRST_INTERVAL))
             + jitter;
         topic.interval = FIRST_INTERVAL;
-        topic.next = Some(topic.next.map_or(soon, |next| next.min(soon)));
+        topic.plan(soon, now);
         self.arm_topic(name);
     }
 
-    /// Asks a standing question by a time.
+    /// Asks a standing question by a time, even if others do.
     pub(super) fn ask_by(&mut self, name: &Name, at: Instant) {
         if let Some(topic) = self
             .cache
@@ -98,7 +102,7 @@ impl Engine {
             .get_mut(name)
             .filter(|topic| topic.browses > 0)
         {
-            topic.next = Some(topic.next.map_or(at, |next| next.min(at)));
+            topic.plan(at, at + FIRST_INTERVAL);
             self.arm_topic(name);
         }
     }
@@ -120,6 +124,7 @@ impl Engine {
     }
 
     pub(super) fn topic_due(&mut self, now: Instant, at: Instant, name: &Name) {
+        let links = self.links.ids();
         let Some(topic) = self.cache.topics.get_mut(name) else {
             return;
         };
@@ -127,30 +132,36 @@ impl Engine {
             return;
         }
         if topic.next.is_some_and(|next| next <= now) {
-            topic.asked = Some(now);
-            topic.next = Some(now + topic.interval);
+            let served = topic
+                .served_from
+                .and_then(|from| topic.served(&links, from));
+            if served.is_none() {
+                self.batch.ask_pointers(name, topic.served_from);
+            }
+            let asked = served.unwrap_or(now);
+            topic.asked = Some(asked);
+            topic.next = Some(now.max(asked + topic.interval));
+            topic.served_from = Some(asked + topic.interval / 2);
             topic.interval = (topic.interval * 2).min(LAST_INTERVAL);
-            self.batch.topics.insert(name.clone());
         }
         self.arm_topic(name);
     }
 
     /// Looks after an instance: what is over goes, what is about to be over is asked for.
     pub(super) fn instance_due(&mut self, now: Instant, at: Instant, name: &Name) {
-        let floor = self.expiry_floor;
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return;
         };
         if !instance.alarm.rings(at) || self.links.is_empty() {
             return;
         }
-        let disturbed = instance.end_leases(now, floor);
+        let disturbed = instance.end_leases(now, &self.expiry);
         let is_gone = instance.pointers.is_empty();
-        self.batch.ask(instance.take_refreshes(now, name));
+        self.batch.ask(now, instance.take_refreshes(now, name));
         for topic in disturbed {
             self.ask_soon(now, &topic);
         }
-        if is_gone {
+        if is_gone || self.try_instance(now, name) {
             self.forget_instance(name);
             return;
         }
@@ -166,7 +177,7 @@ impl Engine {
     }
 
     pub(super) fn host_due(&mut self, now: Instant, at: Instant, name: &Name) {
-        let floor = self.expiry_floor;
+        let expiry = self.expiry;
         let Some(host) = self.cache.hosts.get_mut(name) else {
             return;
         };
@@ -175,22 +186,15 @@ impl Engine {
         }
         let before = host.addresses.len();
         host.addresses
-            .retain(|known| !known.lease.is_over(now, floor));
+            .retain(|known| !known.lease.is_over(now, &expiry));
         let users = match host.addresses.len() < before {
             true => host.users.iter().cloned().collect(),
             false => Vec::new(),
         };
-        let due = |known: &mut Address| {
-            let kind = if known.address.is_ipv4() {
-                kind::A
-            } else {
-                kind::AAAA
-            };
-            known.lease.take_refresh(now).then_some(kind)
-        };
+        let due = |known: &mut Address| known.lease.take_refresh(now).then(|| known.kind());
         let kinds: Vec<_> = host.addresses.iter_mut().filter_map(due).collect();
-        self.batch
-            .ask(kinds.into_iter().map(|kind| (name.clone(), kind)));
+        let asks = kinds.into_iter().map(|kind| (name.clone(), kind));
+        self.batch.ask(now, asks);
         self.arm_host(name);
         for user in users {
             if let Some(instance) = self.cache.instances.get_mut(&user) {
@@ -262,49 +266,58 @@ impl Engine {
             let links = self.links.ids();
             self.ask_once(now, asks, Vec::new(), &links, true);
         }
-        self.batch.ask(missing);
+        self.batch.ask(now, missing);
         if let Some(instance) = self.cache.instances.get_mut(name) {
             instance.asked += 1;
             instance.ask_at = None;
         }
     }
 
-    /// Sends the standing questions that have come together.
+    /// Sends the standing questions that have come together, but for those that others have just
+    /// asked (RFC 6762 section 7.3).
     pub(super) fn flush_questions(&mut self, now: Instant) {
         let topics = std::mem::take(&mut self.batch.topics);
         let others = std::mem::take(&mut self.batch.asks);
         if topics.is_empty() && others.is_empty() {
             return;
         }
-        let mut payloads = Vec::new();
-        if !topics.is_empty() {
-            let known = topics
-                .iter()
-                .flat_map(|topic| self.cache.known_answers(now, topic))
-                .collect();
-            let asks = topics
-                .into_iter()
-                .map(|topic| Ask::new(topic, kind::PTR))
-                .collect();
-            payloads.extend(pack_question(0, asks, known));
-        }
-        let units = others.into_iter().map(|(name, kind)| Unit {
-            questions: vec![Ask::new(name, kind)],
-            ..Unit::default()
-        });
-        payloads.extend(pack(&Message::query(), units.collect()));
+        self.jitter = self.random.u32(0..=MAX_JITTER);
+        let mut packets = Packets::default();
         for link in self.links.ids() {
-            for payload in &payloads {
-                self.echoes.expect(now, link, payload);
-                self.send(
-                    now,
-                    link,
-                    Port::Standing,
-                    Destination::Multicast,
-                    payload.clone(),
-                );
+            let topics = topics
+                .iter()
+                .filter(|(name, from)| !from.is_some_and(|from| self.is_served(link, name, from)));
+            let topics: Vec<_> = topics.map(|(name, _)| name.clone()).collect();
+            let others = others
+                .iter()
+                .filter(|(name, kind)| !self.overheard.is_asked(now, link, name, *kind));
+            let others: Vec<_> = others.cloned().collect();
+            for payload in packets.of(self, now, topics, others) {
+                self.echoes.expect(now, link, &payload);
+                self.send(now, link, Port::Standing, Destination::Multicast, payload);
             }
         }
+    }
+
+    /// The pointers of a topic that need not be told again (RFC 6762 section 7.1). Those of own
+    /// nodes are among them, since nobody answers himself: so others can tell what this question
+    /// will not tell them. Their lifetime is too short to keep another holder from answering.
+    fn known_answers(&self, now: Instant, topic: &Name) -> Vec<Record> {
+        let mut own = Vec::new();
+        self.each_pointer(topic, |answer| {
+            self.own.records(&self.names, answer, None, &mut own)
+        });
+        let own = own.into_iter().map(|record| Record { ttl: 1, ..record });
+        self.cache
+            .known_answers(now, topic)
+            .into_iter()
+            .chain(own)
+            .collect()
+    }
+
+    fn is_served(&self, link: LinkId, topic: &Name, from: Instant) -> bool {
+        let topic = self.cache.topics.get(topic);
+        topic.is_some_and(|topic| topic.served_on(link, from).is_some())
     }
 
     pub(super) fn send(
@@ -327,10 +340,64 @@ impl Engine {
     }
 }
 
+/// Questions as packets: most often the same for each link.
+#[derive(Default)]
+struct Packets {
+    topics: Vec<Name>,
+    others: Vec<(Name, u16)>,
+    payloads: Vec<Vec<u8>>,
+}
+
+impl Packets {
+    fn of(
+        &mut self,
+        engine: &Engine,
+        now: Instant,
+        topics: Vec<Name>,
+        others: Vec<(Name, u16)>,
+    ) -> Vec<Vec<u8>> {
+        if self.topics != topics || self.others != others {
+            self.payloads.clear();
+            if !topics.is_empty() {
+                let known = topics
+                    .iter()
+                    .flat_map(|topic| engine.known_answers(now, topic));
+                let asks = topics
+                    .iter()
+                    .map(|topic| Ask::new(topic.clone(), kind::PTR));
+                self.payloads
+                    .extend(pack_question(0, asks.collect(), known.collect()));
+            }
+            let units = others.iter().map(|(name, kind)| Unit {
+                questions: vec![Ask::new(name.clone(), *kind)],
+                ..Unit::default()
+            });
+            self.payloads
+                .extend(pack(&Message::query(), units.collect()));
+            (self.topics, self.others) = (topics, others);
+        }
+        self.payloads.clone()
+    }
+}
+
+impl Topic {
+    /// When others asked on each of the links since `from`.
+    fn served(&self, links: &[LinkId], from: Instant) -> Option<Instant> {
+        let served = links.iter().map(|link| self.served_on(*link, from));
+        served.min().flatten()
+    }
+
+    /// Plans to ask by `at`; what others ask from `served_from` on does as well.
+    fn plan(&mut self, at: Instant, served_from: Instant) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        self.served_from = self.served_from.max(Some(served_from));
+    }
+}
+
 impl Instance {
     /// Drops what is over; gives the topics that missed it, if anything was.
-    fn end_leases(&mut self, now: Instant, floor: Option<Instant>) -> Vec<Name> {
-        if !self.leases().any(|lease| lease.is_over(now, floor)) {
+    fn end_leases(&mut self, now: Instant, expiry: &Expiry) -> Vec<Name> {
+        if !self.leases().any(|lease| lease.is_over(now, expiry)) {
             return Vec::new();
         }
         let topics = self
@@ -339,9 +406,9 @@ impl Instance {
             .map(|(topic, _)| topic.clone())
             .collect();
         self.pointers
-            .retain(|(_, lease)| !lease.is_over(now, floor));
-        self.srv.take_if(|(_, lease)| lease.is_over(now, floor));
-        self.txt.take_if(|txt| txt.lease.is_over(now, floor));
+            .retain(|(_, lease)| !lease.is_over(now, expiry));
+        self.srv.take_if(|(_, lease)| lease.is_over(now, expiry));
+        self.txt.take_if(|txt| txt.lease.is_over(now, expiry));
         self.is_dirty = true;
         topics
     }

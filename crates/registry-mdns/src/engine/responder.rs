@@ -9,7 +9,7 @@ use std::{
 use super::{
     Destination, Engine, Interface, NodeKey, Port, Transmit,
     links::LinkId,
-    own::{Answer, Own, Owner},
+    own::{Answer, Own, Owner, TYPES_TTL},
     packing::{Unit, pack},
     timers::{Alarm, Timer},
     version::Version,
@@ -188,21 +188,7 @@ impl Engine {
 
     fn each_answer(&self, ask: &Ask, interface: Option<&Interface>, mut give: impl FnMut(Answer)) {
         if ask.wants(kind::PTR) {
-            if ask.name == self.names.service_type {
-                self.own
-                    .keys()
-                    .into_iter()
-                    .map(Answer::Listed)
-                    .for_each(&mut give);
-            } else if ask.name == self.names.types && !self.own.is_empty() {
-                give(Answer::Types);
-            }
-            self.own
-                .named(&ask.name)
-                .iter()
-                .copied()
-                .map(Answer::Named)
-                .for_each(&mut give);
+            self.each_pointer(&ask.name, &mut give);
         }
         match self.own.owner(&ask.name) {
             Some(Owner::Instance(key)) if ask.wants(kind::SRV) || ask.wants(kind::TXT) => {
@@ -215,6 +201,18 @@ impl Engine {
             Some(Owner::Host(key)) => give(Answer::OnlyHost(key)),
             None => {}
         }
+    }
+
+    /// The pointers of own nodes that stand at a name.
+    pub(super) fn each_pointer(&self, name: &Name, mut give: impl FnMut(Answer)) {
+        if *name == self.names.service_type {
+            let keys = self.own.keys().into_iter();
+            keys.map(Answer::Listed).for_each(&mut give);
+        } else if *name == self.names.types && !self.own.is_empty() {
+            give(Answer::Types);
+        }
+        let named = self.own.named(name).iter().copied();
+        named.map(Answer::Named).for_each(&mut give);
     }
 
     /// Known-answer suppression (RFC 6762 section 7.1).
@@ -235,8 +233,28 @@ impl Engine {
             })
     }
 
+    /// Hears the answers of others: those that are the very same as one's own need not be said
+    /// again (RFC 6762 section 7.4). All but one name who says them.
+    pub(super) fn hear_answers(&mut self, now: Instant, message: &Message, link: LinkId) {
+        let is_same = |record: &Record| {
+            record.name == self.names.types
+                && record.ttl >= TYPES_TTL
+                && matches!(&record.data, Data::Ptr(name) if *name == self.names.service_type)
+        };
+        if message.answers.iter().any(is_same)
+            && let Some(link) = self.links.get_mut(link)
+        {
+            link.pending.remove(&Answer::Types);
+            link.sent.insert(Answer::Types, now);
+        }
+    }
+
     /// Answers by multicast, or by unicast where that was asked for and others need not hear it.
     fn answer(&mut self, now: Instant, message: &Message, asker: Asker, is_probe: bool) {
+        if !is_probe {
+            let by = self.source(asker.link, asker.source.ip());
+            self.overhear(now, message, by);
+        }
         let answers = self.answers(message, self.links.interface(asker.link.0), false);
         let mut direct = Vec::new();
         let delay = Duration::from_millis(self.random.u64(20..=120));
@@ -267,7 +285,7 @@ impl Engine {
             | Answer::Instance(key)
             | Answer::OnlyInstance(key) => self.own.get(key).map_or(0, |own| own.ttl),
             Answer::Host(_) | Answer::OnlyHost(_) => 120,
-            Answer::Types => 4_500,
+            Answer::Types => TYPES_TTL,
         };
         let quarter = Duration::from_secs(u64::from(ttl)) / 4;
         let sent = self

@@ -7,5 +7,7 @@ mod holders;
 mod hostile;
 mod lookups;
 mod net;
+mod outages;
+mod overhearing;
 mod registering;
 mod truth;

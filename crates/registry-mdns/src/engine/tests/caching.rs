@@ -142,7 +142,11 @@ fn s7_1_the_asker_says_what_it_knows() {
     net.run(secs(40));
     let ask = |sent: &&super::net::Sent| !sent.message.response;
     let asked = net.sent.iter().find(ask).unwrap();
-    assert_eq!(asked.message.answers.len(), 1);
+    assert_eq!(
+        asked.message.answers.len(),
+        2,
+        "what it heard and what is its own"
+    );
     let answered = net.sent.iter().any(|sent| sent.message.response);
     assert!(!answered, "one does not answer oneself");
 }

@@ -20,6 +20,9 @@ use crate::{
 pub(super) const PORT: u16 = 5353;
 /// Where the query socket of the first host is bound; those of others follow.
 pub(super) const QUERY_PORT: u16 = 40_000;
+/// The interface that leads to other hosts, and the one that does not.
+pub(super) const ETH: u32 = 1;
+pub(super) const LO: u32 = 9;
 /// The wall clock at the beginning.
 const EPOCH: u64 = 1_700_000_000_000;
 
@@ -86,6 +89,7 @@ struct Flight {
     at: Instant,
     order: u64,
     to: usize,
+    interface: u32,
     port: Port,
     source: SocketAddr,
     multicast: bool,
@@ -229,7 +233,7 @@ impl Net {
         let received = Received {
             payload: bytes,
             source,
-            interface: 1,
+            interface: ETH,
             port,
             multicast: port == Port::Standing,
         };
@@ -274,13 +278,13 @@ impl Net {
 
     fn arrive(&mut self, flight: &Flight) {
         let host = &mut self.hosts[flight.to];
-        if !host.is_connected {
+        if !host.is_connected && flight.interface != LO {
             return;
         }
         let received = Received {
             payload: &flight.payload,
             source: flight.source,
-            interface: 1,
+            interface: flight.interface,
             port: flight.port,
             multicast: flight.multicast,
         };
@@ -333,7 +337,13 @@ impl Net {
             Port::Standing => PORT,
             Port::Query => QUERY_PORT + from as u16,
         };
-        let source = SocketAddr::new(address.into(), port);
+        let is_local = transmit.interface == LO;
+        let source_address = if is_local {
+            Ipv4Addr::LOCALHOST
+        } else {
+            address
+        };
+        let source = SocketAddr::new(source_address.into(), port);
         let payload: Arc<[u8]> = transmit.payload.into();
         let hosts = 0..self.hosts.len();
         for to in hosts {
@@ -343,14 +353,19 @@ impl Net {
                     (Port::Query, false)
                 }
                 Destination::Unicast(target)
-                    if target.port() == PORT && target.ip() == self.hosts[to].address =>
+                    if target.port() == PORT
+                        && (target.ip() == self.hosts[to].address || is_local) =>
                 {
                     (Port::Standing, false)
                 }
                 Destination::Unicast(_) => continue,
             };
+            let is_near = self.hosts[to].address == address;
+            if is_local && !is_near {
+                continue;
+            }
             // What one sends comes back to oneself, faults or not.
-            let copies = match (from == to, is_connected) {
+            let copies = match (from == to || is_local, is_connected) {
                 (true, _) => 1,
                 (false, false) => 0,
                 (false, true) => self.copies(),
@@ -362,6 +377,7 @@ impl Net {
                     at,
                     order: self.order,
                     to,
+                    interface: transmit.interface,
                     port: to_port,
                     source,
                     multicast,
@@ -408,9 +424,18 @@ impl Net {
     }
 }
 
+pub(super) fn loopback() -> Interface {
+    Interface {
+        id: LO,
+        name: "lo".into(),
+        addresses: vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 8)],
+        kind: LinkKind::Loopback,
+    }
+}
+
 pub(super) fn interface(address: Ipv4Addr, kind: LinkKind) -> Interface {
     Interface {
-        id: 1,
+        id: ETH,
         name: "eth0".into(),
         addresses: vec![(IpAddr::V4(address), 24)],
         kind,
