@@ -7,18 +7,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tonic::{
-    Status,
+    Status, Streaming,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::{
     Certificates,
     proto::{
-        CompactionRequest, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseLeasesRequest,
+        CompactionRequest, DeleteRangeRequest, Event, KeyValue, WatchCreateRequest, WatchRequest, WatchResponse, LeaseGrantRequest, LeaseLeasesRequest,
         LeaseRevokeRequest, LeaseTimeToLiveRequest, MoveLeaderRequest, PutRequest, RangeRequest,
         StatusRequest, StatusResponse, kv_client::KvClient, lease_client::LeaseClient,
-        maintenance_client::MaintenanceClient, watch_client::WatchClient,
+        maintenance_client::MaintenanceClient, watch_client::WatchClient, watch_request::RequestUnion,
     },
 };
 
@@ -116,6 +117,24 @@ impl Client {
             .await
             .unwrap();
         response.into_inner().deleted
+    }
+
+    /// What happens from now on to keys that begin with `prefix`, by a bare watch.
+    pub async fn events(&self, prefix: &str) -> Events {
+        let create = WatchCreateRequest {
+            key: Bytes::copy_from_slice(prefix.as_bytes()),
+            range_end: prefix_end(prefix),
+            start_revision: 0,
+        };
+        let request = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(create)),
+        };
+        // A stream of requests that ends, ends the watch.
+        let requests = stream::iter([request]).chain(stream::pending());
+        let response = self.watch().watch(self.request(requests).await).await;
+        let mut events = Events(response.unwrap().into_inner());
+        assert!(events.next().await.is_empty(), "it begins with created");
+        events
     }
 
     /// The revision of the whole store.
@@ -218,6 +237,19 @@ impl Client {
                 Ok(_) => true,
                 Err(status) => status.message().contains("user name is empty"),
             }
+    }
+}
+
+/// What a bare watch tells.
+#[derive(Debug)]
+pub struct Events(Streaming<WatchResponse>);
+
+impl Events {
+    /// Waits for the next response; it holds everything that happened at one revision, or more.
+    pub async fn next(&mut self) -> Vec<Event> {
+        let response = self.0.message().await.unwrap().unwrap();
+        assert!(!response.canceled, "{response:?}");
+        response.events
     }
 }
 

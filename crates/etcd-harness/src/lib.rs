@@ -26,7 +26,7 @@ mod users;
 
 pub use binary::version;
 pub use certificates::{Certificates, Identity};
-pub use client::{Client, prefix_end};
+pub use client::{Client, Events, prefix_end};
 pub use cluster::{Cluster, ClusterOptions};
 pub use data::Saved;
 pub use member::Member;

@@ -1,6 +1,6 @@
 //! The servers do what tests rely on.
 
-use vine_etcd_harness::{Certificates, Client, Cluster, ClusterOptions, proto::RangeRequest};
+use vine_etcd_harness::{Certificates, Client, Cluster, ClusterOptions, proto::{RangeRequest, event::EventType}};
 
 const KEY: &str = "/harness/key";
 
@@ -88,7 +88,12 @@ async fn leases_are_seen_and_revoked() {
     client.put(KEY, "1", lease).await;
     assert_eq!(client.leases().await, [lease]);
     assert_eq!(client.lease_keys(lease).await, [KEY]);
+    let mut events = client.events(KEY).await;
     client.revoke(lease).await;
+    let [event] = &events.next().await[..] else {
+        panic!("one key, one event");
+    };
+    assert_eq!(event.r#type(), EventType::Delete);
     assert!(client.leases().await.is_empty());
     assert!(client.range(KEY).await.is_empty());
 }
