@@ -83,11 +83,14 @@ impl Client {
             let name = tls::server_name(options, &member.host)?;
             Ok((member, Some((config, name))))
         });
-        let members = members.collect::<Result<Vec<_>>>()?;
+        let mut members = members.collect::<Result<Vec<_>>>()?;
+        // In an order of its own, so that the clients of a member that is lost do not all turn to
+        // the same one.
+        fastrand::shuffle(&mut members);
         Ok(Self {
             state: Mutex::new(State {
                 current: None,
-                member: fastrand::usize(..members.len()),
+                member: 0,
             }),
             members,
             auth: Auth::new(options.credentials.clone()),
@@ -242,10 +245,7 @@ impl Client {
     fn drop_connection(&self, generation: u64) {
         let mut state = self.state();
         if *self.generation.borrow() == generation && state.current.take().is_some() {
-            let others = self.members.len() - 1;
-            if others > 0 {
-                state.member = (state.member + 1 + fastrand::usize(..others)) % self.members.len();
-            }
+            state.member = (state.member + 1) % self.members.len();
         }
     }
 

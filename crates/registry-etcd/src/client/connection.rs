@@ -1,7 +1,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +19,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -33,6 +37,9 @@ const CONNECT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
 
+/// How long what ended a connection may take to be known.
+const MOMENT: Duration = Duration::from_millis(100);
+
 static TOKEN: HeaderName = HeaderName::from_static("token");
 static LEADER: HeaderName = HeaderName::from_static("hasleader");
 
@@ -43,9 +50,26 @@ pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
+    life: Arc<Life>,
     scheme: uri::Scheme,
     authority: uri::Authority,
     token: Option<HeaderValue>,
+}
+
+/// What became of a connection.
+#[derive(Debug)]
+struct Life {
+    answered: AtomicBool,
+    /// Why it ended, when it has.
+    end: watch::Receiver<Option<String>>,
+}
+
+/// Why a request on a connection failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Broken {
+    reason: String,
+    source: hyper::Error,
 }
 
 impl Connection {
@@ -67,7 +91,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(|error| chain(&error))?;
         let authority =
             uri::Authority::try_from(member.authority()).map_err(|error| chain(&error))?;
-        let (sender, scheme) = match tls {
+        let ((sender, end), scheme) = match tls {
             None => (handshake(stream).await?, uri::Scheme::HTTP),
             Some((config, name)) => {
                 let stream = TlsConnector::from(config).connect(name, stream).await;
@@ -75,8 +99,13 @@ impl Connection {
                 (handshake(stream).await?, uri::Scheme::HTTPS)
             }
         };
+        let life = Life {
+            answered: AtomicBool::new(false),
+            end,
+        };
         Ok(Self {
             sender,
+            life: Arc::new(life),
             scheme,
             authority,
             token: None,
@@ -95,7 +124,31 @@ impl Connection {
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>
+impl Life {
+    /// Says why a request failed: what ended the connection says more than what the request heard.
+    async fn explain(&self, plain: bool, source: hyper::Error) -> Broken {
+        let mut end = self.end.clone();
+        let lost = source.is_canceled() || source.is_closed() || end.borrow().is_some();
+        let reason = if lost {
+            // A connection that is still closing in order has no reason yet.
+            let end = timeout(MOMENT, end.wait_for(Option::is_some)).await;
+            let end = end.ok().and_then(|end| end.ok()?.clone());
+            end.unwrap_or_else(|| chain(&source))
+        } else {
+            chain(&source)
+        };
+        let reason = match (self.answered.load(Ordering::Relaxed), plain) {
+            (false, true) => format!("hung up on plain text: {reason}"),
+            (false, false) => format!("hung up on TLS: {reason}"),
+            (true, _) => reason,
+        };
+        Broken { reason, source }
+    }
+}
+
+type Connected = (SendRequest<Body>, watch::Receiver<Option<String>>);
+
+async fn handshake<S>(stream: S) -> Result<Connected, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -107,18 +160,27 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| chain(&error))?;
-    // Its requests hear how it ends.
-    tokio::spawn(connection);
-    Ok(sender)
+    let (say, end) = watch::channel(None);
+    tokio::spawn(async move {
+        let ended = connection.await.map_err(|error| chain(&error));
+        say.send_replace(Some(
+            ended
+                .err()
+                .unwrap_or_else(|| "the connection was closed".to_owned()),
+        ));
+    });
+    Ok((sender, end))
 }
 
 impl Service<Request<Body>> for Connection {
     type Response = Response<Incoming>;
-    type Error = hyper::Error;
+    type Error = Broken;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.sender.poll_ready(cx)
+        // One that has ended says so when it is called, with the reason.
+        let ready = self.sender.poll_ready(cx);
+        ready.map(|_| Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -132,6 +194,16 @@ impl Service<Request<Body>> for Connection {
         if let Some(token) = &self.token {
             headers.insert(TOKEN.clone(), token.clone());
         }
-        Box::pin(self.sender.send_request(request))
+        let (life, plain) = (Arc::clone(&self.life), self.scheme == uri::Scheme::HTTP);
+        let answer = self.sender.send_request(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(answer) => {
+                    life.answered.store(true, Ordering::Relaxed);
+                    Ok(answer)
+                }
+                Err(error) => Err(life.explain(plain, error).await),
+            }
+        })
     }
 }

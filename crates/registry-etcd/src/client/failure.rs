@@ -32,10 +32,10 @@ pub(crate) enum Remedy {
 impl Failure {
     /// A status that a client made of an error of the connection is none of the server's.
     pub(crate) fn of(status: Status, member: impl fmt::Display) -> Self {
-        if status.source().is_none() {
+        let Some(source) = status.source() else {
             return Self::Refused(status);
-        }
-        let mut reason = format!("{member}: {}", chain(&status));
+        };
+        let mut reason = format!("{member}: {}", chain(source));
         if let Some(hint) = hint(&reason) {
             reason.push_str("; ");
             reason.push_str(hint);
@@ -148,7 +148,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// What a message of TLS or of a closed connection often means.
 pub(crate) fn hint(reason: &str) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 8] = [
+    const HINTS: [(&str, &str); 13] = [
         (
             "CertificateRequired",
             "the server wants a client certificate: give --registry.tls-cert and --registry.tls-key",
@@ -158,19 +158,31 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
             "give the authority that signed its certificate as --registry.tls-ca",
         ),
         (
+            "BadSignature",
+            "another authority signed its certificate than that of --registry.tls-ca",
+        ),
+        (
             "UnknownCA",
             "the server does not trust the authority of --registry.tls-cert",
         ),
         (
-            "NotValidForName",
+            "not valid for name",
             "address it by a name that its certificate has",
         ),
         (
-            "Expired",
+            "certificate expired",
             "its certificate is out of date, or this clock is wrong",
         ),
         (
+            "not valid yet",
+            "its certificate is not valid yet, or this clock is wrong",
+        ),
+        (
             "BadCertificate",
+            "the server refuses the client certificate: check --registry.tls-cert",
+        ),
+        (
+            "DecryptError",
             "the server refuses the client certificate: check --registry.tls-cert",
         ),
         (
@@ -180,6 +192,14 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
         (
             "InvalidContentType",
             "the server does not speak TLS: leave out --registry.secure and https://",
+        ),
+        (
+            "on plain text",
+            "if it speaks TLS, ask for that: --registry.secure or https://",
+        ),
+        (
+            "hung up on TLS",
+            "if it wants a client certificate, give --registry.tls-cert and --registry.tls-key, of an authority that it trusts",
         ),
     ];
     let of_tls = HINTS.iter().find(|(part, _)| reason.contains(part));
