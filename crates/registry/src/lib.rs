@@ -78,6 +78,7 @@ mod registry;
 mod trie;
 mod url;
 pub mod validate;
+mod vector;
 pub mod view;
 mod watch;
 

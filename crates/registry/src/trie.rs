@@ -51,15 +51,6 @@ impl<T> Trie<T> {
         }
     }
 
-    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Empty, Self::Empty) => true,
-            (Self::Leaf(a), Self::Leaf(b)) => Arc::ptr_eq(a, b),
-            (Self::Branch(a), Self::Branch(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-
     /// The value with this hash that `is_it` picks.
     pub(crate) fn find(&self, mut hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&Arc<T>> {
         let mut trie = self;
@@ -70,23 +61,6 @@ impl<T> Trie<T> {
                 Self::Branch(branch) => trie = &branch.children[slot(hash)],
             }
             hash >>= BITS;
-        }
-    }
-
-    pub(crate) fn nth(&self, mut position: usize) -> Option<&Arc<T>> {
-        let mut trie = self;
-        loop {
-            match trie {
-                Self::Empty => return None,
-                Self::Leaf(leaf) => return leaf.get(position),
-                Self::Branch(branch) => {
-                    trie = branch.children.iter().find(|child| {
-                        let here = position < child.len();
-                        position -= if here { 0 } else { child.len() };
-                        here
-                    })?;
-                }
-            }
         }
     }
 
@@ -259,12 +233,6 @@ mod tests {
 
     fn check(trie: &Trie<Item>, model: &BTreeMap<u16, u8>) {
         let mut listed: Vec<_> = trie.iter().map(|item| (item.0, item.1)).collect();
-        let by_position: Vec<_> = (0..trie.len())
-            .map(|at| trie.nth(at).unwrap())
-            .map(|item| (item.0, item.1))
-            .collect();
-        assert_eq!(by_position, listed);
-        assert!(trie.nth(trie.len()).is_none());
         listed.sort_unstable();
         assert_eq!(
             listed,

@@ -48,7 +48,7 @@ use self::{
     dispatcher::{Command, Dispatcher, Interest},
     reader::{Key, Pair, Slot},
 };
-use crate::{Error, Node, Nodes, Service, Update, Watcher, watch::Queue};
+use crate::{Error, Node, Service, Update, Watcher, watch::Queue};
 
 /// One node as it was registered.
 #[derive(Clone, Debug)]
@@ -90,12 +90,13 @@ struct ById(Arc<Node>);
 struct Held<T> {
     source: Arc<Service>,
     changed: u64,
+    /// Its position among the nodes of its version.
+    at: u32,
     tag: T,
 }
 
 struct Version {
     version: Arc<str>,
-    nodes: Nodes,
     /// Who changed when: what belongs to the service is taken from the last.
     order: BTreeSet<(u64, ById)>,
 }

@@ -19,12 +19,21 @@ pub struct Edit<'a, T> {
     view: &'a mut View<T>,
     /// Where the view has this service.
     at: usize,
+    before: Services,
+    /// The versions touched, with their nodes as they will be.
+    work: SmallVec<[Work; 1]>,
     /// The nodes touched, as they were before: version and node, if there was one. Of one that was
-    /// touched again, the first counts.
-    touched: SmallVec<[(Arc<str>, Option<Placed>); 1]>,
+    /// touched again, the first counts. None if nobody watches.
+    touched: Option<Touched>,
 }
 
+type Touched = SmallVec<[(Arc<str>, Option<Placed>); 1]>;
 type Placed = (Arc<str>, Arc<Node>);
+
+struct Work {
+    version: Arc<str>,
+    nodes: Nodes,
+}
 
 /// What happens to one version.
 struct Delta {
@@ -58,9 +67,11 @@ impl<'a, T> Edit<'a, T> {
             at
         });
         Self {
-            view,
             at,
-            touched: SmallVec::new(),
+            before: view.names[at].slot.load(),
+            work: SmallVec::new(),
+            touched: view.interest.any().then(SmallVec::new),
+            view,
         }
     }
 
@@ -80,77 +91,111 @@ impl<'a, T> Edit<'a, T> {
     pub fn put(&mut self, entry: Entry<T>) {
         let Entry {
             source,
-            node,
+            mut node,
             changed,
             tag,
         } = entry;
+        let known = self.take(&node.id);
+        self.touch(&node.id, known.as_ref());
+        let nodes = nodes_of(&mut self.work, &self.before, &source.version);
+        let at = match known {
+            Some((old, held)) if held.source.version == source.version => {
+                if *old == *node {
+                    node = old;
+                } else {
+                    nodes.replace(held.at as usize, Arc::clone(&node));
+                }
+                held.at
+            }
+            known => {
+                let at = nodes.len() as u32;
+                nodes.push(Arc::clone(&node));
+                if let Some((_, held)) = known {
+                    self.vacate(&held.source.version, held.at);
+                }
+                at
+            }
+        };
         let name = &mut self.view.names[self.at];
-        let (before, _) = name.take_out(&node.id);
-        self.touched.push((Arc::clone(&node.id), before));
-        name.version(&source.version)
-            .order
-            .insert((changed, ById(Arc::clone(&node))));
-        name.nodes.insert(
-            ById(node),
-            Held {
-                source,
-                changed,
-                tag,
-            },
-        );
+        let order = &mut name.version(&source.version).order;
+        order.insert((changed, ById(Arc::clone(&node))));
+        let held = Held {
+            source,
+            changed,
+            at,
+            tag,
+        };
+        name.nodes.insert(ById(node), held);
     }
 
     /// Takes a node out and gives what the engine remembered of it.
     pub fn remove(&mut self, id: &str) -> Option<T> {
-        let (before, tag) = self.view.names[self.at].take_out(id);
-        let (_, node) = before.as_ref()?;
-        self.touched.push((Arc::clone(&node.id), before));
-        tag
+        let known = self.take(id)?;
+        self.touch(&known.0.id, Some(&known));
+        let (_, held) = known;
+        self.vacate(&held.source.version, held.at);
+        Some(held.tag)
     }
 
     /// Shows the changes to readers and watchers.
     pub fn commit(self) {}
 
+    /// Takes a node from everywhere but its place among the nodes of its version.
+    fn take(&mut self, id: &str) -> Option<(Arc<Node>, Held<T>)> {
+        let name = &mut self.view.names[self.at];
+        let (node, held) = name.nodes.remove_entry(id)?;
+        let key = (held.changed, node);
+        name.version(&held.source.version).order.remove(&key);
+        Some((key.1.0, held))
+    }
+
+    fn touch(&mut self, id: &Arc<str>, before: Option<&(Arc<Node>, Held<T>)>) {
+        if let Some(touched) = &mut self.touched {
+            let before =
+                before.map(|(node, held)| (Arc::clone(&held.source.version), Arc::clone(node)));
+            touched.push((Arc::clone(id), before));
+        }
+    }
+
+    /// Fills the place of a node that is gone with the last one of its version.
+    fn vacate(&mut self, version: &Arc<str>, at: u32) {
+        let nodes = nodes_of(&mut self.work, &self.before, version);
+        nodes.swap_remove(at as usize);
+        let known = &mut self.view.names[self.at].nodes;
+        if let Some(moved) = nodes.nth(at as usize)
+            && let Some(held) = known.get_mut(&*moved.id)
+        {
+            held.at = at;
+        }
+    }
+
     fn publish(&mut self) {
         let name = &mut self.view.names[self.at];
-        if self.touched.len() > 1 {
-            self.touched.sort_by(|(a, _), (b, _)| a.cmp(b));
-            self.touched
-                .dedup_by(|(later, _), (first, _)| later == first);
-        }
-        let mut deltas = SmallVec::<[Delta; 1]>::new();
-        for (id, before) in self.touched.drain(..) {
-            let now = name.nodes.get_key_value(&*id);
-            let now =
-                now.map(|(ById(node), held)| (Arc::clone(&held.source.version), Arc::clone(node)));
-            note(&mut deltas, before, now);
-        }
-        deltas.sort_unstable_by(|a, b| a.version.cmp(&b.version));
-        let before = name.slot.load();
-        let mut after = before.clone();
-        for delta in &deltas {
-            let old = before.version(&delta.version);
-            let new = name.apply(delta, old);
+        let mut after = None::<Services>;
+        for Work { version, nodes } in self.work.drain(..) {
+            let old = self.before.version(&version);
+            let new = name.service(&version, nodes, old);
             let is_same = match (old, &new) {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                 (None, None) => true,
                 _ => false,
             };
             if !is_same {
-                after = after.with_version(&delta.version, new);
+                let services = after.as_ref().unwrap_or(&self.before);
+                after = Some(services.with_version(&version, new));
             }
         }
-        if !after.ptr_eq(&before) {
+        if let Some(after) = after {
             name.slot.store(after.clone());
-            if self.view.interest.any() {
-                let events = events(&deltas, &before, &after);
+            if let Some(touched) = self.touched.take() {
+                let deltas = name.deltas(touched);
                 let Key { namespace, name } = name.slot.key.clone();
                 let change = Change {
                     namespace,
                     name,
-                    before,
+                    events: events(&deltas, &self.before, &after),
+                    before: self.before.clone(),
                     after,
-                    events,
                 };
                 self.view.log.push_change(&Arc::new(change));
             }
@@ -163,19 +208,27 @@ impl<'a, T> Edit<'a, T> {
     }
 }
 
-impl<T> Name<T> {
-    /// Gives where the node was, and what the engine remembered of it.
-    fn take_out(&mut self, id: &str) -> (Option<Placed>, Option<T>) {
-        let Some((ById(node), held)) = self.nodes.remove_entry(id) else {
-            return (None, None);
-        };
-        let version = Arc::clone(&held.source.version);
-        self.version(&version)
-            .order
-            .remove(&(held.changed, ById(Arc::clone(&node))));
-        (Some((version, node)), Some(held.tag))
-    }
+/// The nodes of a version as they will be.
+fn nodes_of<'a>(
+    work: &'a mut SmallVec<[Work; 1]>,
+    before: &Services,
+    version: &Arc<str>,
+) -> &'a mut Nodes {
+    let at = work
+        .iter()
+        .position(|known| known.version == *version)
+        .unwrap_or_else(|| {
+            let nodes = before.version(version).map(|old| old.nodes.clone());
+            work.push(Work {
+                version: Arc::clone(version),
+                nodes: nodes.unwrap_or_default(),
+            });
+            work.len() - 1
+        });
+    &mut work[at].nodes
+}
 
+impl<T> Name<T> {
     fn version(&mut self, version: &Arc<str>) -> &mut Version {
         let at = self
             .versions
@@ -184,7 +237,6 @@ impl<T> Name<T> {
             .unwrap_or_else(|| {
                 self.versions.push(Version {
                     version: Arc::clone(version),
-                    nodes: Nodes::new(),
                     order: BTreeSet::new(),
                 });
                 self.versions.len() - 1
@@ -192,40 +244,54 @@ impl<T> Name<T> {
         &mut self.versions[at]
     }
 
-    /// The service in the delta's version as it is after it, if it still has nodes.
-    fn apply(&mut self, delta: &Delta, before: Option<&Arc<Service>>) -> Option<Arc<Service>> {
+    /// The service in one version as it is with these nodes, if there are any.
+    fn service(
+        &mut self,
+        version: &str,
+        nodes: Nodes,
+        before: Option<&Arc<Service>>,
+    ) -> Option<Arc<Service>> {
         let at = self
             .versions
             .iter()
-            .position(|version| version.version == delta.version)?;
-        let version = &mut self.versions[at];
-        let Some((_, last)) = version.order.last() else {
+            .position(|known| *known.version == *version)?;
+        let Some((_, last)) = self.versions[at].order.last() else {
             self.versions.swap_remove(at);
             return None;
         };
         let source = &self.nodes.get(last)?.source;
-        let moved = version.apply(delta);
         match before {
-            Some(before) if !moved && before.same_fields(source) => Some(Arc::clone(before)),
+            Some(before) if before.nodes.ptr_eq(&nodes) && before.same_fields(source) => {
+                Some(Arc::clone(before))
+            }
             _ => Some(Arc::new(Service {
                 name: Arc::clone(&self.slot.key.name),
+                version: Arc::clone(&source.version),
                 namespace: Arc::clone(&self.slot.key.namespace),
-                ..source.with_only(version.nodes.clone())
+                metadata: source.metadata.clone(),
+                endpoints: Arc::clone(&source.endpoints),
+                nodes,
+                ttl: source.ttl,
+                apis: Arc::clone(&source.apis),
             })),
         }
     }
-}
 
-impl Version {
-    /// Says whether the nodes are others now.
-    fn apply(&mut self, delta: &Delta) -> bool {
-        for node in &delta.deleted {
-            self.nodes.remove(&node.id);
+    /// What became of the nodes that were touched.
+    fn deltas(&self, mut touched: Touched) -> SmallVec<[Delta; 1]> {
+        if touched.len() > 1 {
+            touched.sort_by(|(a, _), (b, _)| a.cmp(b));
+            touched.dedup_by(|(later, _), (first, _)| later == first);
         }
-        for node in delta.updated.iter().chain(&delta.created) {
-            self.nodes.insert(Arc::clone(node));
+        let mut deltas = SmallVec::new();
+        for (id, before) in touched {
+            let now = self.nodes.get_key_value(&*id);
+            let now =
+                now.map(|(ById(node), held)| (Arc::clone(&held.source.version), Arc::clone(node)));
+            note(&mut deltas, before, now);
         }
-        !(delta.deleted.is_empty() && delta.updated.is_empty() && delta.created.is_empty())
+        deltas.sort_unstable_by(|a: &Delta, b| a.version.cmp(&b.version));
+        deltas
     }
 }
 
@@ -312,7 +378,7 @@ impl<T> Drop for Edit<'_, T> {
 impl<T> fmt::Debug for Edit<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edit")
-            .field("touched", &self.touched.len())
+            .field("service", &self.view.names[self.at].slot.key.name)
             .finish_non_exhaustive()
     }
 }

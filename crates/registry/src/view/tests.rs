@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Action, Fold, Services};
+use crate::{Action, Fold, Nodes, Services};
 
 fn entry(version: &str, id: &str, port: u16, changed: u64) -> Entry<u64> {
     Entry {
