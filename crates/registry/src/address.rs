@@ -55,15 +55,19 @@ fn is_zone(zone: &str) -> bool {
 
 /// An IPv4 address or a host name: labels of 1 to 63 bytes, 253 bytes in all; letters may be any.
 fn is_name(host: &str) -> bool {
-    let mut labels = host.as_bytes().split(|&b| b == b'.');
-    host.len() <= 253
-        && labels.all(|label| (1..=63).contains(&label.len()))
-        && (host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-            || host
-                .chars()
-                .all(|c| c.is_alphanumeric() || "-_.".contains(c)))
+    let mut label = 0;
+    let fits = host.bytes().all(|b| {
+        let ends = b == b'.';
+        let fits = if ends {
+            label > 0
+        } else {
+            label < 63 && (b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | 0x80..))
+        };
+        label = if ends { 0 } else { label + 1 };
+        fits
+    });
+    let may_be = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    fits && label > 0 && host.len() <= 253 && (host.is_ascii() || host.chars().all(may_be))
 }
 
 #[cfg(test)]
@@ -104,6 +108,9 @@ mod tests {
             "[a]:1",
             "a b:1",
             "a..b:1",
+            "a.:1",
+            ".a:1",
+            "a\u{2028}b:1",
             "a/b:1",
         ] {
             assert_eq!(HostPort::parse(text), None, "{text}");

@@ -76,7 +76,9 @@ pub fn name(field: &'static str, value: &str, limit: usize) -> Result<()> {
 }
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<()> {
-    let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let plain = value
+        .bytes()
+        .fold(true, |plain, b| plain & (0x20..0x7f).contains(&b));
     if !plain && let Some(c) = value.chars().find(|c| c.is_control()) {
         return Err(Error::invalid_service(
             field,

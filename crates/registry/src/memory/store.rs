@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 use super::expiry;
 use crate::{
     Error, Node, NodeRef, Result, Service, Watcher,
-    view::{Entry, Reader, Topic, View},
+    view::{Edit, Entry, Reader, Topic, View},
 };
 
 /// What all handles of one memory registry share.
@@ -273,7 +273,8 @@ impl Lease {
 
 impl State {
     fn check_not_lost(&self, owner: u32, namespace: &str, service: &Service) -> Result<()> {
-        let Some(lost) = self.owners.get(&owner).map(|party| &party.lost) else {
+        let lost = self.owners.get(&owner).map(|party| &party.lost);
+        let Some(lost) = lost.filter(|lost| !lost.is_empty()) else {
             return Ok(());
         };
         let mut ids = service.nodes.iter().map(|node| Arc::clone(&node.id));
@@ -302,8 +303,15 @@ impl State {
                 ..Service::clone(service)
             })
         };
-        if let Some(key) = self.same(owner, namespace, &source, ttl) {
-            self.leases[key].renew();
+        let Self {
+            view,
+            leases,
+            owners,
+            ..
+        } = self;
+        let mut edit = view.edit(Arc::clone(namespace), Arc::clone(&source.name));
+        if let Some(key) = same_lease(&edit, leases, owner, &source, ttl) {
+            leases[key].renew();
             return None;
         }
         self.last += 1;
@@ -312,85 +320,25 @@ impl State {
             // and would then be found not to have come.
             number: self.last as u32,
             owner,
-            nodes: u32::try_from(service.nodes.len()).unwrap_or(u32::MAX),
+            nodes: u32::try_from(source.nodes.len()).unwrap_or(u32::MAX),
             service: Arc::clone(&source),
             deadline: None,
         };
         lease.renew();
         let (number, deadline) = (lease.number, lease.deadline);
-        let key = self.leases.insert(lease);
-        if let Some(party) = self.owners.get_mut(&owner) {
+        let key = leases.insert(lease);
+        let replaced = put(&mut edit, leases, owners, key, self.last);
+        edit.commit();
+        if let Some(party) = owners.get_mut(&owner) {
             party.leases += 1;
         }
         if let Some(deadline) = deadline {
             self.timed += 1;
             self.deadlines.push(Reverse((deadline, number, key as u32)));
         }
-        self.put(owner, namespace, &source, self.last, key);
+        replaced.into_iter().for_each(|key| self.release(key));
         self.forget_stale_deadlines();
         deadline
-    }
-
-    /// The lease that holds just these nodes, all unchanged.
-    fn same(
-        &self,
-        owner: u32,
-        namespace: &str,
-        source: &Service,
-        ttl: Option<Duration>,
-    ) -> Option<usize> {
-        let first = source.nodes.nth(0)?;
-        let key = *self.view.tag(namespace, &source.name, &first.id)?;
-        self.leases
-            .get(key)
-            .filter(|lease| lease.fits(owner, source, ttl))?;
-        let unchanged = |node: &Arc<Node>| {
-            self.view
-                .get(namespace, &source.name, &node.id)
-                .is_some_and(|entry| *entry.tag == key && same(&entry, node, source))
-        };
-        source.nodes.iter().all(unchanged).then_some(key)
-    }
-
-    fn put(
-        &mut self,
-        owner: u32,
-        namespace: &Arc<str>,
-        source: &Arc<Service>,
-        number: u64,
-        key: usize,
-    ) {
-        let mut replaced = Vec::new();
-        let mut edit = self
-            .view
-            .edit(Arc::clone(namespace), Arc::clone(&source.name));
-        for node in &source.nodes {
-            let known = edit.get(&node.id);
-            let mut changed = number;
-            if let Some(known) = &known {
-                let holder = self
-                    .leases
-                    .get(*known.tag)
-                    .map_or(owner, |lease| lease.owner);
-                if holder != owner {
-                    let node = reference(namespace, source, Arc::clone(&node.id));
-                    if let Some(loser) = self.owners.get_mut(&holder) {
-                        loser.lost.insert(node);
-                    }
-                } else if same(known, node, source) {
-                    changed = known.changed;
-                }
-                replaced.push(*known.tag);
-            }
-            edit.put(Entry {
-                source: Arc::clone(source),
-                node: Arc::clone(node),
-                changed,
-                tag: key,
-            });
-        }
-        edit.commit();
-        replaced.into_iter().for_each(|key| self.release(key));
     }
 
     fn deregister(
@@ -561,6 +509,60 @@ fn namespace<'a>(owners: &'a Owners, lease: &'a Lease) -> &'a Arc<str> {
         Some(party) if own.is_empty() => &party.namespace,
         _ => own,
     }
+}
+
+/// Enters the nodes of a new lease; gives the leases that held them before.
+fn put(
+    edit: &mut Edit<'_, usize>,
+    leases: &Slab<Lease>,
+    owners: &mut Owners,
+    key: usize,
+    number: u64,
+) -> Vec<usize> {
+    let Lease { owner, service, .. } = &leases[key];
+    let mut replaced = Vec::new();
+    for node in &service.nodes {
+        let mut changed = number;
+        if let Some(known) = edit.get(&node.id) {
+            let holder = leases.get(*known.tag).map_or(*owner, |lease| lease.owner);
+            if holder != *owner {
+                let namespace = namespace(owners, &leases[key]);
+                let node = reference(namespace, service, Arc::clone(&node.id));
+                if let Some(loser) = owners.get_mut(&holder) {
+                    loser.lost.insert(node);
+                }
+            } else if same(&known, node, service) {
+                changed = known.changed;
+            }
+            replaced.push(*known.tag);
+        }
+        edit.put(Entry {
+            source: Arc::clone(service),
+            node: Arc::clone(node),
+            changed,
+            tag: key,
+        });
+    }
+    replaced
+}
+
+/// The lease that holds just these nodes, all unchanged.
+fn same_lease(
+    edit: &Edit<'_, usize>,
+    leases: &Slab<Lease>,
+    owner: u32,
+    source: &Service,
+    ttl: Option<Duration>,
+) -> Option<usize> {
+    let key = *edit.tag(&source.nodes.nth(0)?.id)?;
+    leases
+        .get(key)
+        .filter(|lease| lease.fits(owner, source, ttl))?;
+    let unchanged = |node: &Arc<Node>| {
+        edit.get(&node.id)
+            .is_some_and(|entry| *entry.tag == key && same(&entry, node, source))
+    };
+    source.nodes.iter().all(unchanged).then_some(key)
 }
 
 fn reference(namespace: &str, service: &Service, id: Arc<str>) -> NodeRef {

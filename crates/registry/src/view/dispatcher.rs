@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -148,6 +148,8 @@ impl Drop for Dispatcher {
 #[derive(Debug, Default)]
 pub(super) struct Interest {
     next: AtomicU64,
+    /// How many watchers there are.
+    all: AtomicUsize,
     counts: Mutex<HashMap<Topic, usize>>,
 }
 
@@ -168,6 +170,7 @@ impl Interest {
         queue: &Arc<Queue<Update>>,
     ) -> Subscription {
         let id = interest.next.fetch_add(1, Ordering::Relaxed);
+        interest.all.fetch_add(1, Ordering::Relaxed);
         *interest.counts().entry(topic.clone()).or_default() += 1;
         let subscriber = Subscriber {
             id,
@@ -189,7 +192,7 @@ impl Interest {
 
     /// Whether any change is of interest to anybody.
     pub(super) fn any(&self) -> bool {
-        !self.counts().is_empty()
+        self.all.load(Ordering::Relaxed) > 0
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Topic, usize>> {
@@ -199,6 +202,7 @@ impl Interest {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.interest.all.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.interest.counts();
         if let Some(count) = counts.get_mut(&self.topic) {
             *count -= 1;

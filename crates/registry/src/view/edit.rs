@@ -1,9 +1,6 @@
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use indexmap::{IndexMap, map};
 use smallvec::SmallVec;
 
 use super::{
@@ -59,7 +56,7 @@ impl<'a, T> Edit<'a, T> {
                 name: name.into(),
             };
             let at = view.names.insert(Name {
-                nodes: HashMap::default(),
+                nodes: IndexMap::default(),
                 versions: SmallVec::new(),
                 slot: view.reader.add(key.clone()),
             });
@@ -89,50 +86,27 @@ impl<'a, T> Edit<'a, T> {
 
     /// Adds a node, or puts it in the place of the one with its id, in whatever version that is.
     pub fn put(&mut self, entry: Entry<T>) {
-        let Entry {
-            source,
-            mut node,
-            changed,
-            tag,
-        } = entry;
-        let known = self.take(&node.id);
-        self.touch(&node.id, known.as_ref());
-        let nodes = nodes_of(&mut self.work, &self.before, &source.version);
-        let at = match known {
-            Some((old, held)) if held.source.version == source.version => {
-                if *old == *node {
-                    node = old;
-                } else {
-                    nodes.replace(held.at as usize, Arc::clone(&node));
-                }
-                held.at
-            }
-            known => {
-                let at = nodes.len() as u32;
-                nodes.push(Arc::clone(&node));
-                if let Some((_, held)) = known {
-                    self.vacate(&held.source.version, held.at);
-                }
-                at
-            }
-        };
         let name = &mut self.view.names[self.at];
-        let order = &mut name.version(&source.version).order;
-        order.insert((changed, ById(Arc::clone(&node))));
-        let held = Held {
-            source,
-            changed,
-            at,
-            tag,
-        };
-        name.nodes.insert(ById(node), held);
+        match name.nodes.entry(ById(Arc::clone(&entry.node))) {
+            map::Entry::Occupied(known) => {
+                let known = known.swap_remove_entry();
+                self.exchange(known, entry);
+            }
+            map::Entry::Vacant(place) => {
+                touch(&mut self.touched, &entry.node.id, None::<fn() -> Placed>);
+                let nodes = nodes_of(&mut self.work, &self.before, &entry.source.version);
+                let at = nodes.len() as u32;
+                nodes.push(Arc::clone(&entry.node));
+                place.insert(hold(&mut name.versions, entry, at).1);
+            }
+        }
     }
 
     /// Takes a node out and gives what the engine remembered of it.
     pub fn remove(&mut self, id: &str) -> Option<T> {
-        let known = self.take(id)?;
-        self.touch(&known.0.id, Some(&known));
-        let (_, held) = known;
+        let name = &mut self.view.names[self.at];
+        let (node, held) = name.nodes.swap_remove_entry(id)?;
+        self.forget(&node, &held);
         self.vacate(&held.source.version, held.at);
         Some(held.tag)
     }
@@ -140,21 +114,31 @@ impl<'a, T> Edit<'a, T> {
     /// Shows the changes to readers and watchers.
     pub fn commit(self) {}
 
-    /// Takes a node from everywhere but its place among the nodes of its version.
-    fn take(&mut self, id: &str) -> Option<(Arc<Node>, Held<T>)> {
+    /// Puts a node in the place of one that was just taken out.
+    fn exchange(&mut self, (old, held): (ById, Held<T>), mut new: Entry<T>) {
+        self.forget(&old, &held);
+        let nodes = nodes_of(&mut self.work, &self.before, &new.source.version);
+        let mut at = held.at;
+        if held.source.version != new.source.version {
+            at = nodes.len() as u32;
+            nodes.push(Arc::clone(&new.node));
+            self.vacate(&held.source.version, held.at);
+        } else if *old.0 == *new.node {
+            new.node = old.0;
+        } else {
+            nodes.replace(at as usize, Arc::clone(&new.node));
+        }
         let name = &mut self.view.names[self.at];
-        let (node, held) = name.nodes.remove_entry(id)?;
-        let key = (held.changed, node);
-        name.version(&held.source.version).order.remove(&key);
-        Some((key.1.0, held))
+        let (node, held) = hold(&mut name.versions, new, at);
+        name.nodes.insert(node, held);
     }
 
-    fn touch(&mut self, id: &Arc<str>, before: Option<&(Arc<Node>, Held<T>)>) {
-        if let Some(touched) = &mut self.touched {
-            let before =
-                before.map(|(node, held)| (Arc::clone(&held.source.version), Arc::clone(node)));
-            touched.push((Arc::clone(id), before));
-        }
+    fn forget(&mut self, node: &ById, held: &Held<T>) {
+        let placed = || (Arc::clone(&held.source.version), Arc::clone(&node.0));
+        touch(&mut self.touched, &node.0.id, Some(placed));
+        let versions = &mut self.view.names[self.at].versions;
+        let order = &mut version_of(versions, &held.source.version).order;
+        order.remove(&(held.changed, node.clone()));
     }
 
     /// Fills the place of a node that is gone with the last one of its version.
@@ -228,22 +212,46 @@ fn nodes_of<'a>(
     &mut work[at].nodes
 }
 
-impl<T> Name<T> {
-    fn version(&mut self, version: &Arc<str>) -> &mut Version {
-        let at = self
-            .versions
-            .iter()
-            .position(|known| known.version == *version)
-            .unwrap_or_else(|| {
-                self.versions.push(Version {
-                    version: Arc::clone(version),
-                    order: BTreeSet::new(),
-                });
-                self.versions.len() - 1
+fn version_of<'a>(versions: &'a mut SmallVec<[Version; 1]>, version: &Arc<str>) -> &'a mut Version {
+    let at = versions
+        .iter()
+        .position(|known| known.version == *version)
+        .unwrap_or_else(|| {
+            versions.push(Version {
+                version: Arc::clone(version),
+                order: BTreeSet::new(),
             });
-        &mut self.versions[at]
-    }
+            versions.len() - 1
+        });
+    &mut versions[at]
+}
 
+/// Enters a node among those of its version in the order of their changes.
+fn hold<T>(versions: &mut SmallVec<[Version; 1]>, entry: Entry<T>, at: u32) -> (ById, Held<T>) {
+    let Entry {
+        source,
+        node,
+        changed,
+        tag,
+    } = entry;
+    let order = &mut version_of(versions, &source.version).order;
+    order.insert((changed, ById(Arc::clone(&node))));
+    let held = Held {
+        source,
+        changed,
+        at,
+        tag,
+    };
+    (ById(node), held)
+}
+
+fn touch(touched: &mut Option<Touched>, id: &Arc<str>, before: Option<impl FnOnce() -> Placed>) {
+    if let Some(touched) = touched {
+        touched.push((Arc::clone(id), before.map(|before| before())));
+    }
+}
+
+impl<T> Name<T> {
     /// The service in one version as it is with these nodes, if there are any.
     fn service(
         &mut self,
