@@ -318,7 +318,7 @@ impl Host {
     }
 
     /// The best address: routable before link-local, IPv4 before IPv6, of other hosts before
-    /// loopback; the present one as long as it is valid.
+    /// loopback; the present one as long as it is valid, and link-local only for want of better.
     pub(super) fn choose(&self, present: Option<IpAddr>) -> Option<&Address> {
         let rank = |known: &&Address| {
             let link_local = match known.address {
@@ -327,8 +327,8 @@ impl Host {
             };
             let address = known.address;
             (
-                Some(address) != present,
                 link_local,
+                Some(address) != present,
                 address.is_loopback(),
                 address,
                 known.link,
@@ -388,5 +388,7 @@ mod tests {
         assert_eq!(chosen.to_string(), "10.0.0.9");
         let present = "127.0.0.1".parse().unwrap();
         assert_eq!(host.choose(Some(present)).unwrap().address, present);
+        let present = "fe80::1".parse().unwrap();
+        assert_eq!(host.choose(Some(present)).unwrap().address, chosen);
     }
 }
