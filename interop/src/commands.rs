@@ -21,7 +21,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
 
 fn obey(runtime: &Runtime, arguments: &[&str]) -> Outcome<ExitCode> {
     match *arguments {
-        ["peer"] => runtime.block_on(peer::run()).map(|()| ExitCode::SUCCESS),
+        ["peer", kind] => runtime
+            .block_on(peer::run(kind))
+            .map(|()| ExitCode::SUCCESS),
         ["tap", name] => runtime
             .block_on(wire::tap(name))
             .map(|()| ExitCode::SUCCESS),

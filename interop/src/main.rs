@@ -1,6 +1,6 @@
 //! Runs the mDNS registry between network namespaces, as between hosts, and measures it there.
 //!
-//! As root, with `ip` from iproute2:
+//! As root, with what `.ci/peers` installs:
 //!
 //! - `cargo run --release -p vine-interop` runs every scenario and fails if one does;
 //! - `cargo run --release -p vine-interop -- NAME...` runs those whose names contain one of these;

@@ -144,6 +144,28 @@ impl Host {
         Ok(switch)
     }
 
+    /// Cuts a port of this switch off from the others; the host on it keeps its carrier, as behind a
+    /// switch of its own.
+    pub(crate) fn cut(&self, port: usize) -> Outcome {
+        self.ip(&["link", "set", &format!("port{port}"), "nomaster"])
+            .map(drop)
+    }
+
+    /// Joins a port of this switch with the others again.
+    pub(crate) fn join(&self, port: usize) -> Outcome {
+        self.ip(&["link", "set", &format!("port{port}"), "master", "br0"])
+            .map(drop)
+    }
+
+    /// Lets nothing in but what comes to UDP port 5353, and what the host says to itself.
+    pub(crate) fn firewall(&self) -> Outcome {
+        let rules = "table inet firewall { chain input { \
+            type filter hook input priority 0; policy drop; \
+            iif lo accept; udp dport 5353 accept; \
+            icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }; }";
+        ip(&["netns", "exec", &self.namespace, "nft", rules]).map(drop)
+    }
+
     /// Turns IPv6 off, as some operators do.
     pub(crate) fn disable_ipv6(&self) -> Outcome {
         for which in ["all", "default"] {

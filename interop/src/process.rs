@@ -1,6 +1,6 @@
 //! Processes of this program on other hosts, told what to do line by line.
 
-use std::{env, process::Stdio, time::Duration};
+use std::{env, ffi::OsStr, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -12,26 +12,45 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Outcome, network::Host};
+use crate::{Outcome, network::Host, peer::Kind};
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A Python that has zeroconf.
+const PYTHON: &str = "VINE_INTEROP_PYTHON";
+
 /// This program, to be run on a host. Dropping what it becomes kills it.
 pub(crate) fn on(host: &Host, arguments: &[&str]) -> Outcome<Command> {
     let program = env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    let mut command = run(host, program);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// A program, to be run on a host.
+fn run(host: &Host, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("ip");
     command
         .args(["netns", "exec", &host.namespace])
         .arg(program)
-        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    command
+}
+
+fn command(host: &Host, kind: Kind) -> Outcome<Command> {
+    if kind != Kind::Zeroconf {
+        return on(host, &["peer", kind.name()]);
+    }
+    let python = env::var_os(PYTHON).unwrap_or_else(|| "python3".into());
+    let mut command = run(host, python);
+    command.args(["-c", include_str!("peer/zeroconf.py")]);
     Ok(command)
 }
 
-/// A process with a registry of its own; see [`peer`](crate::peer).
+/// A process that registers and finds; see [`peer`](crate::peer).
 #[derive(Debug)]
 pub(crate) struct Peer {
     child: Child,
@@ -40,9 +59,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts one, which has not opened anything yet.
+    /// Starts one with our registry, which has not opened anything yet.
     pub(crate) async fn start(host: &Host) -> Outcome<Self> {
-        let mut child = on(host, &["peer"])?
+        Self::start_as(host, Kind::Vine).await
+    }
+
+    /// Starts one, ours or a foreign one.
+    pub(crate) async fn start_as(host: &Host, kind: Kind) -> Outcome<Self> {
+        let mut child = command(host, kind)?
             .spawn()
             .map_err(|error| format!("can't start a peer: {error}"))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -53,7 +77,11 @@ impl Peer {
             input,
             output: BufReader::new(output).lines(),
         };
-        peer.expect("ready").await?;
+        let ready = peer.expect("ready").await;
+        ready.map_err(|error| {
+            let name = kind.name();
+            format!("{name}: {error}; see DEVELOPERS.md for what has to be installed")
+        })?;
         Ok(peer)
     }
 
@@ -86,6 +114,12 @@ impl Peer {
             Some(rest) => Ok(rest.trim().to_owned()),
             None => Err(format!("expected {beginning:?}, the peer said {line:?}")),
         }
+    }
+
+    /// Ends it with SIGKILL, so that it says nothing more.
+    pub(crate) async fn kill(&mut self) -> Outcome {
+        let killed = self.child.kill().await;
+        killed.map_err(|error| format!("can't kill the peer: {error}"))
     }
 
     /// Ends it as an operator would, with SIGTERM, and waits until it has ended.

@@ -1,6 +1,6 @@
-//! A wire between two hosts that takes its time, made of two TAP devices and this process.
+//! A wire between hosts that takes its time and loses some, made of TAP devices and this process.
 
-use std::{process::Stdio, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, stdin, stdout},
@@ -19,24 +19,41 @@ const MAX_FRAME: usize = 16 * 1024;
 /// A wire. Dropping it cuts it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    _taps: [Child; 2],
+    _taps: Vec<Child>,
     _relays: JoinSet<()>,
 }
 
+/// What a wire does to each frame on its way to each of the other ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quality {
+    /// How much later it arrives than it was sent.
+    pub(crate) delay: Duration,
+    /// How many of a hundred do not arrive.
+    pub(crate) loss: u8,
+}
+
 impl Wire {
-    /// Joins two hosts, each by an interface of this name and an address; each frame arrives
-    /// so much later than it was sent.
-    pub(crate) async fn new(ends: [(&Host, &str, &str); 2], delay: Duration) -> Outcome<Self> {
-        let mut relays = JoinSet::new();
-        let (one, from_one, to_one) = open(ends[0]).await?;
-        let (other, from_other, to_other) = open(ends[1]).await?;
-        for (from, to) in [(from_one, to_other), (from_other, to_one)] {
+    /// Joins hosts, each by an interface of this name and an address.
+    pub(crate) async fn new(ends: &[(&Host, &str, &str)], quality: Quality) -> Outcome<Self> {
+        let (mut taps, mut inputs, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        for &end in ends {
+            let (tap, output, input) = open(end).await?;
             let (late, frames) = mpsc::unbounded_channel();
-            relays.spawn(take(from, late, delay));
-            relays.spawn(deliver(frames, to));
+            taps.push(tap);
+            outputs.push(output);
+            inputs.push((late, frames, input));
+        }
+        let mut relays = JoinSet::new();
+        for (end, output) in outputs.into_iter().enumerate() {
+            let others = inputs.iter().enumerate().filter(|(other, _)| *other != end);
+            let others = others.map(|(_, (late, ..))| late.clone()).collect();
+            relays.spawn(take(output, others, quality));
+        }
+        for (_, frames, input) in inputs {
+            relays.spawn(deliver(frames, input));
         }
         Ok(Self {
-            _taps: [one, other],
+            _taps: taps,
             _relays: relays,
         })
     }
@@ -62,16 +79,22 @@ async fn open(
     Ok((tap, output, input))
 }
 
-type Late = (Instant, Vec<u8>);
+type Late = (Instant, Arc<[u8]>);
 
 async fn take(
     mut from: BufReader<ChildStdout>,
-    late: mpsc::UnboundedSender<Late>,
-    delay: Duration,
+    others: Vec<mpsc::UnboundedSender<Late>>,
+    quality: Quality,
 ) {
+    // The same frames are lost each time, as far as they are the same.
+    let mut random = fastrand::Rng::with_seed(7);
     while let Some(frame) = read_frame(&mut from).await {
-        if late.send((Instant::now() + delay, frame)).is_err() {
-            return;
+        let (due, frame) = (Instant::now() + quality.delay, Arc::from(frame));
+        for other in &others {
+            // One that is gone takes nothing any more.
+            if random.u8(0..100) >= quality.loss {
+                let _ = other.send((due, Arc::clone(&frame)));
+            }
         }
     }
 }

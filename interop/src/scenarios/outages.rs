@@ -1,0 +1,61 @@
+//! Hosts that are cut off.
+
+use super::{NAME, Scenario, expect_all, expect_event, finds, same, scenario};
+use crate::{Outcome, network::Host, process::Peer};
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![scenario("a host cut off and joined again", cut_off()).waits()]
+}
+
+/// Three hosts on a switch, each with a process that holds a node of its name for ten seconds at a
+/// time and watches.
+async fn three() -> Outcome<(Vec<Host>, Host, Vec<Peer>)> {
+    let hosts: Vec<Host> = (0..3).map(|_| Host::new()).collect::<Outcome<_>>()?;
+    let ends: Vec<_> = hosts
+        .iter()
+        .zip(["10.77.0.1/24", "10.77.0.2/24", "10.77.0.3/24"])
+        .collect();
+    let switch = Host::switch(&ends)?;
+    let mut peers = Vec::new();
+    for (host, (id, address)) in hosts.iter().zip(NODES) {
+        let mut peer = Peer::start(host).await?;
+        peer.tell(&format!("hold {NAME} v1 {id} {address} 10"))
+            .await?;
+        peers.push(peer);
+    }
+    for peer in &mut peers {
+        let snapshot = peer.tell(&format!("watch {NAME}")).await?;
+        same("snapshot a b c", &snapshot)?;
+    }
+    Ok((hosts, switch, peers))
+}
+
+const NODES: [(&str, &str); 3] = [
+    ("a", "10.77.0.1:80"),
+    ("b", "10.77.0.2:80"),
+    ("c", "10.77.0.3:80"),
+];
+
+const ALL: &str = "a@10.77.0.1:80 b@10.77.0.2:80 c@10.77.0.3:80";
+
+/// It keeps its carrier, so that nobody can know more than that there are no answers.
+async fn cut_off() -> Outcome {
+    let (hosts, switch, mut peers) = three().await?;
+    switch.cut(2)?;
+    let [a, b, c] = &mut peers[..] else {
+        return Err("not three".to_owned());
+    };
+    expect_event(a, "delete c").await?;
+    expect_event(b, "delete c").await?;
+    expect_all(c, "delete", &["a", "b"]).await?;
+    finds(&hosts[0], "a@10.77.0.1:80 b@10.77.0.2:80").await?;
+    finds(&hosts[2], "c@10.77.0.3:80").await?;
+    switch.join(2)?;
+    expect_event(a, "create c").await?;
+    expect_event(b, "create c").await?;
+    expect_all(c, "create", &["a", "b"]).await?;
+    for host in &hosts {
+        finds(host, ALL).await?;
+    }
+    Ok(())
+}
