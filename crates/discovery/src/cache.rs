@@ -152,7 +152,12 @@ impl Inner {
 
     /// Whether one more name may be followed for look-ups.
     fn has_room(&self) -> bool {
-        self.names.len() < self.options.max_names || self.names.evict()
+        while self.names.len() >= self.options.max_names {
+            if !self.names.evict() {
+                return false;
+            }
+        }
+        true
     }
 
     fn end(&self) {

@@ -36,7 +36,8 @@
 //!   subscription changes; [`with_pick`](Selector::with_pick) and [`pick`](Selector::pick) read
 //!   that. The table has tiers: the first is picked from, and the next only when all of the first are
 //!   to be [avoided](Pick::avoid), as tried already.
-//! - A [`Strategy`] says which node of a tier: [`Random`], [`RoundRobin`], or one of your own.
+//! - A [`Strategy`] says which node of a tier: [`Random`], [`RoundRobin`], [`Weighted`],
+//!   [`LeastLoaded`], [`ConsistentHash`], or one of your own.
 //! - [`Peer`] is a node and what its calls have shown; it outlasts the tables, until the node's address
 //!   changes or it is gone.
 //! - [`Guard`] is one call: it counts as under way at its peer, and [`report`](Guard::report) says
@@ -64,7 +65,10 @@ mod subscription;
 pub use cache::{Cache, CacheOptions};
 pub use known::{Known, Standing};
 pub use selector::{
-    Exclusion, Guard, NoNode, Outcome, Peer, Pick, Selector, SelectorBuilder, Updates,
+    Considered, Ejection, Exclusion, Fallback, Guard, NoNode, Outcome, Peer, Pick, Selector,
+    SelectorBuilder, Updates, Verdict,
 };
-pub use strategy::{Arrangement, Random, RoundRobin, Strategy};
+pub use strategy::{
+    Arrangement, ConsistentHash, LeastLoaded, Random, RoundRobin, Strategy, Weighted,
+};
 pub use subscription::Subscription;

@@ -1,32 +1,39 @@
 //! Picks a live node for each call.
 
 mod builder;
+mod ejection;
+mod explain;
 mod filter;
 mod guard;
+mod latency;
 mod no_node;
 mod peer;
 mod pick;
 mod table;
+mod task;
 mod updates;
 
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 use vine_registry::Node;
 
 pub use self::{
     builder::SelectorBuilder,
+    ejection::Ejection,
+    explain::{Considered, Exclusion, Fallback, Verdict},
     guard::{Guard, Outcome},
     no_node::NoNode,
     peer::Peer,
     pick::Pick,
     updates::Updates,
 };
-use self::{
-    filter::Filter,
-    table::{Roster, Table},
-};
+use self::{filter::Filter, peer::Watch, table::Table, task::Task};
 use crate::{Strategy, Subscription};
 
 /// Picks a node of one service for each call: one that fits, by a [`Strategy`].
@@ -72,6 +79,8 @@ struct Handle {
 struct Core {
     subscription: Subscription,
     config: Config,
+    /// Whom the stats of all nodes tell of failures.
+    watch: Arc<Watch>,
     table: ArcSwap<Table>,
     /// Counts the tables.
     published: watch::Sender<u64>,
@@ -80,23 +89,16 @@ struct Core {
 #[derive(Debug)]
 struct Config {
     filter: Filter,
+    zone: Option<Zone>,
     strategy: Box<dyn Strategy>,
+    ejection: Ejection,
 }
 
-/// Why a node gets no calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Exclusion {
-    /// Another version is wanted.
-    Version,
-    /// The service does not offer the endpoint wanted.
-    Endpoint,
-    /// It lacks a label wanted.
-    Label,
-    /// It is about to stop: `vine.state` is `draining`.
-    Draining,
-    /// It says that it is out of service: `vine.state` is `down`.
-    Down,
+#[derive(Debug)]
+struct Zone {
+    name: Arc<str>,
+    /// Which share of its nodes has to be healthy for it to be preferred.
+    min_healthy: f64,
 }
 
 impl Selector {
@@ -106,17 +108,20 @@ impl Selector {
     }
 
     fn new(subscription: Subscription, config: Config) -> Self {
-        let mut changes = subscription.clone();
+        let (told, failures) = mpsc::unbounded_channel();
+        let watch = Watch {
+            start: Instant::now(),
+            failures: config.ejection.failures.max(1),
+            told,
+        };
         let core = Arc::new(Core {
             subscription,
             config,
+            watch: Arc::new(watch),
             table: ArcSwap::default(),
             published: watch::Sender::new(0),
         });
-        let mut roster = Roster::default();
-        changes.mark_seen();
-        core.rebuild(&mut roster);
-        let task = tokio::spawn(run(Arc::clone(&core), changes, roster));
+        let task = tokio::spawn(Task::new(Arc::clone(&core), failures).run());
         Self(Arc::new(Handle { core, task }))
     }
 
@@ -188,13 +193,13 @@ impl Selector {
         // Why not stands in the table, too.
         let _ = subscription.ready().await;
         loop {
-            let seen = *published.borrow_and_update();
+            published.mark_unchanged();
             let table = core.table.load_full();
             if !table.tiers.is_empty() {
                 return Ok(());
             }
             // The task may not have come to what the subscription knows.
-            if seen >= 1 && Arc::ptr_eq(&table.known, &subscription.known()) {
+            if Arc::ptr_eq(&table.known, &subscription.known()) {
                 return Err(core.no_node(&table, &Pick::new()));
             }
             if published.changed().await.is_err() {
@@ -215,6 +220,13 @@ impl Selector {
         self.0.core.table.load().peers()
     }
 
+    /// What it thinks of each node that is known.
+    #[must_use]
+    pub fn explain(&self) -> Vec<Considered> {
+        let core = &self.0.core;
+        explain::explain(&core.config, &core.table.load())
+    }
+
     /// The service that it picks from.
     #[must_use]
     pub fn subscription(&self) -> &Subscription {
@@ -223,9 +235,7 @@ impl Selector {
 }
 
 impl Core {
-    fn rebuild(&self, roster: &mut Roster) {
-        let known = self.subscription.known();
-        let table = Table::build(&self.config, known, roster);
+    fn publish(&self, table: Table) {
         self.table.store(Arc::new(table));
         self.published.send_modify(|count| *count += 1);
     }
@@ -238,8 +248,8 @@ impl Core {
             NoNode::Unknown { service, error }
         } else if !table.tiers.is_empty() && !pick.avoid.is_empty() {
             NoNode::Tried { service }
-        } else if table.considered > 0 {
-            let considered = table.considered;
+        } else if !table.known.services.is_empty() {
+            let considered = table.known.services.node_count();
             NoNode::Excluded {
                 service,
                 considered,
@@ -250,10 +260,11 @@ impl Core {
     }
 }
 
-/// Makes the table anew when something changes.
-async fn run(core: Arc<Core>, mut changes: Subscription, mut roster: Roster) {
-    while changes.changed().await.is_ok() {
-        core.rebuild(&mut roster);
+impl Config {
+    /// Without a preferred zone, every node is near.
+    fn is_near(&self, node: &Node) -> bool {
+        let zone = self.zone.as_ref();
+        zone.is_none_or(|zone| node.metadata.get(Node::ZONE) == Some(&*zone.name))
     }
 }
 

@@ -1,11 +1,17 @@
 //! Which of several nodes gets a call.
 
+mod consistent_hash;
+mod least_loaded;
 mod random;
 mod round_robin;
+mod weighted;
 
 use std::{fmt, sync::Arc};
 
-pub use self::{random::Random, round_robin::RoundRobin};
+pub use self::{
+    consistent_hash::ConsistentHash, least_loaded::LeastLoaded, random::Random,
+    round_robin::RoundRobin, weighted::Weighted,
+};
 use crate::Peer;
 
 /// A rule by which one of several nodes gets a call. A type of your own is as good as those here.
@@ -22,7 +28,7 @@ use crate::Peer;
 /// struct First;
 ///
 /// impl Strategy for First {
-///     fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+///     fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
 ///         let first = (0..peers.len()).min_by_key(|&at| &peers[at].node().id);
 ///         Box::new(Always(first.unwrap_or(0)))
 ///     }
@@ -38,7 +44,7 @@ use crate::Peer;
 /// ```
 pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// Prepares the choice among these nodes, of which there is at least one.
-    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement>;
+    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement>;
 }
 
 /// Nodes as a [`Strategy`] has arranged them.
@@ -51,7 +57,7 @@ pub trait Arrangement: Send + Sync {
 }
 
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {
-    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
         (**self).arrange(peers)
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use semver::VersionReq;
 use vine_registry::{Error, Result};
 
-use super::{Config, Selector};
+use super::{Config, Ejection, Selector, Zone};
 use crate::{Random, Strategy, Subscription};
 
 /// Makes a [`Selector`].
@@ -20,7 +20,9 @@ impl SelectorBuilder {
             subscription,
             config: Config {
                 filter: super::Filter::default(),
+                zone: None,
                 strategy: Box::new(Random),
+                ejection: Ejection::default(),
             },
         }
     }
@@ -58,6 +60,21 @@ impl SelectorBuilder {
     /// Only nodes whose service offers this endpoint.
     pub fn endpoint(mut self, name: impl Into<Arc<str>>) -> Self {
         self.config.filter.endpoint = Some(name.into());
+        self
+    }
+
+    /// Prefers the nodes of this zone (`vine.zone` in their metadata), as long as a share of those
+    /// that fit there, from 0 to 1, is healthy: neither draining, down or ejected, nor vanished with
+    /// many others. Below that, calls go to all zones.
+    pub fn zone(mut self, name: impl Into<Arc<str>>, min_healthy: f64) -> Self {
+        let name = name.into();
+        self.config.zone = Some(Zone { name, min_healthy });
+        self
+    }
+
+    /// Sets when a node that fails gets no calls for a while.
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.config.ejection = ejection;
         self
     }
 

@@ -1,7 +1,4 @@
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use vine_registry::Node;
@@ -10,7 +7,8 @@ use super::peer::Peer;
 
 /// A node that was picked for a call. Keep it while the call is under way, and say how it ended.
 ///
-/// Dropped without that it counts as cancelled: neither as a success nor as a failure.
+/// Dropped without that it counts as cancelled: neither as a success nor as a failure, but as
+/// something that took longer than until then.
 #[derive(Debug)]
 #[must_use]
 pub struct Guard {
@@ -33,7 +31,7 @@ pub enum Outcome {
 
 impl Guard {
     pub(super) fn new(peer: &Arc<Peer>) -> Self {
-        peer.stats.in_flight.fetch_add(1, Ordering::Relaxed);
+        peer.stats.begin();
         Self {
             peer: Arc::clone(peer),
             start: Instant::now(),
@@ -64,7 +62,7 @@ impl Guard {
     /// beginning and drop the guard at the end.
     pub fn report(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.reported, true) {
-            self.peer.stats.report(outcome, self.start.elapsed());
+            self.peer.stats.report(Some(outcome), self.start);
         }
     }
 
@@ -86,6 +84,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.peer.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.reported {
+            self.peer.stats.report(None, self.start);
+        }
+        self.peer.stats.end();
     }
 }

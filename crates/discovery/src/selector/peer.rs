@@ -2,14 +2,15 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
+use tokio::{sync::mpsc, time::Instant};
 use vine_registry::{Node, Service};
 
-use super::Outcome;
+use super::{Outcome, latency::Latency};
 
 /// A node as a selector sees it: with what its calls have shown.
 pub struct Peer {
@@ -20,15 +21,101 @@ pub struct Peer {
 }
 
 /// What calls have shown of the process behind an address: stays when the node's metadata changes.
-#[derive(Debug, Default)]
 pub(super) struct Stats {
-    pub(super) in_flight: AtomicU32,
+    id: Arc<str>,
+    in_flight: AtomicU32,
+    latency: Latency,
+    /// Failures since the last success.
+    failures: AtomicU32,
+    /// The selector's task was told, and has not answered by [`reset`](Self::reset).
+    told: AtomicBool,
+    watch: Arc<Watch>,
+}
+
+/// Whom stats tell of nodes that fail.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// What time is counted from.
+    pub(super) start: Instant,
+    /// So many failures without a success between are told.
+    pub(super) failures: u32,
+    pub(super) told: mpsc::UnboundedSender<Told>,
+}
+
+/// What the selector's task is told. Each node has at most one of them waiting.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) id: Arc<str>,
+    pub(super) stats: Arc<Stats>,
+    /// No connection came about.
+    pub(super) refused: bool,
 }
 
 impl Stats {
-    /// Takes in how a call ended, and how long it took.
-    pub(super) fn report(&self, outcome: Outcome, took: Duration) {
-        tracing::trace!(?outcome, ?took, "call ended");
+    pub(super) fn new(node: &Node, watch: &Arc<Watch>) -> Self {
+        Self {
+            id: Arc::clone(&node.id),
+            in_flight: AtomicU32::new(0),
+            latency: Latency::default(),
+            failures: AtomicU32::new(0),
+            told: AtomicBool::new(false),
+            watch: Arc::clone(watch),
+        }
+    }
+
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes in how a call ended that began at `start`; none if it was cancelled.
+    pub(super) fn report(self: &Arc<Self>, outcome: Option<Outcome>, start: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(start);
+        let succeeded = outcome == Some(Outcome::Success);
+        self.latency.record(self.time(now), took, succeeded);
+        match outcome {
+            Some(Outcome::Success) => self.succeeded(),
+            Some(Outcome::Failure) => self.failed(),
+            Some(Outcome::Refused) => self.tell(true),
+            None => {}
+        }
+    }
+
+    fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn failed(self: &Arc<Self>) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.watch.failures {
+            self.tell(false);
+        }
+    }
+
+    fn tell(self: &Arc<Self>, refused: bool) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            // Without a task there is no selector either.
+            let _ = self.watch.told.send(Told {
+                id: Arc::clone(&self.id),
+                stats: Arc::clone(self),
+                refused,
+            });
+        }
+    }
+
+    /// After so many failures, more of them are told again.
+    pub(super) fn reset(&self, failures: u32) {
+        self.failures.store(failures, Ordering::Relaxed);
+        self.told.store(false, Ordering::Relaxed);
+    }
+
+    fn time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.watch.start)
     }
 }
 
@@ -53,15 +140,55 @@ impl Peer {
         &self.version
     }
 
-    /// How many calls of this selector are under way there, those of `with_pick` not counted.
+    /// How many calls of this selector are under way there: guards that were not dropped yet.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.stats.in_flight.load(Ordering::Relaxed)
     }
 
+    /// How long its calls take: a moving average that follows a rise at once and a fall slowly, and
+    /// fades while there are none. None before the first call.
+    #[must_use]
+    pub fn latency(&self, now: Instant) -> Option<Duration> {
+        let nanos = self.stats.latency.at(self.stats.time(now))?;
+        Some(Duration::from_nanos(nanos as u64))
+    }
+
+    /// How long a call may have to wait there, in nanoseconds: the latency for each call under way
+    /// and the new one. A node that has not answered yet gets one call, and no second one while
+    /// there are others.
+    #[must_use]
+    pub fn load(&self, now: Instant) -> f32 {
+        let in_flight = self.in_flight() as f32;
+        match self.stats.latency.at(self.stats.time(now)) {
+            Some(nanos) => nanos * (in_flight + 1.0),
+            None => in_flight * 1e9,
+        }
+    }
+
+    /// Its share of the calls: `vine.weight`, or else 1.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let weight = self.node.metadata.get(Node::WEIGHT);
+        let weight = weight.and_then(|weight| weight.trim().parse().ok());
+        weight
+            .filter(|weight: &f64| weight.is_finite() && *weight > 0.0)
+            .unwrap_or(1.0)
+    }
+
     /// Whether it is still this node in this version.
     pub(super) fn is(&self, node: &Arc<Node>, service: &Service) -> bool {
         Arc::ptr_eq(&self.node, node) && self.version == service.version
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stats")
+            .field("in_flight", &self.in_flight)
+            .field("latency", &self.latency)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
     }
 }
 

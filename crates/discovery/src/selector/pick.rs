@@ -8,7 +8,7 @@ use super::{peer::Peer, table::Table};
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Pick<'a> {
-    /// The hash of what calls are held together by, for strategies that heed it.
+    /// The hash of what calls are held together by, for [`ConsistentHash`](crate::ConsistentHash).
     pub key: Option<u64>,
     /// Ids of nodes that are not to be picked: those that the call was tried on.
     pub avoid: &'a [Arc<str>],
@@ -52,8 +52,8 @@ impl Table {
         }
         for tier in &self.tiers {
             for attempt in 0..ATTEMPTS {
-                // An odd number, so that each attempt has another key.
-                let step = attempt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                // Another step than that of ConsistentHash, so that attempts share no places.
+                let step = attempt.wrapping_mul(0xd1b5_4a32_d192_ed03);
                 let key = pick.key.map(|key| key.wrapping_add(step));
                 if let Some(peer) = tier.choose(key).filter(|peer| !pick.avoids(peer)) {
                     return Some(peer);

@@ -8,7 +8,7 @@ use crate::Peer;
 pub struct Random;
 
 impl Strategy for Random {
-    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
         Box::new(Among(peers.len()))
     }
 }

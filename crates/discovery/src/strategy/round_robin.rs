@@ -40,7 +40,7 @@ impl Default for RoundRobin {
 }
 
 impl Strategy for RoundRobin {
-    fn arrange(&self, peers: &[Arc<Peer>]) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
         Box::new(Turns {
             cursors: Arc::clone(&self.0),
             len: peers.len().max(1),

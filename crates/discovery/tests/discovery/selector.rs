@@ -1,7 +1,5 @@
 //! What a selector picks, over a memory registry.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::{collections::HashMap, sync::Arc, thread};
 
 use vine_discovery::{Cache, NoNode, Pick, Random, RoundRobin, Selector, SelectorBuilder};

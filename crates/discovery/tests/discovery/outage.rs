@@ -1,0 +1,237 @@
+//! What was known is served through every kind of outage, and how old it is can be seen.
+
+use std::time::Duration;
+
+use tokio::time::{advance, sleep};
+use vine_discovery::{Cache, CacheOptions, Selector, Standing};
+use vine_registry::{Error, GetOptions, Node, Registry, RegistryExt, Service};
+
+use crate::faulty::Faulty;
+
+const NAME: &str = "go.vine.test";
+
+fn service(ids: &str) -> Service {
+    let node = |id: &str| Node::new(id, format!("{id}.example:80"));
+    Service::new(NAME, "v1").with_nodes(ids.split_whitespace().map(node))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_watch_for_all_who_ask() {
+    let faulty = Faulty::with([service("a b")]);
+    let cache = Cache::new(faulty.clone());
+    let asking: Vec<_> = (0..100)
+        .map(|_| {
+            tokio::spawn({
+                let cache = cache.clone();
+                async move { cache.get_service(NAME).await }
+            })
+        })
+        .collect();
+    for asking in asking {
+        assert_eq!(asking.await.unwrap().unwrap().node_count(), 2);
+    }
+    assert_eq!(cache.peek(NAME).unwrap().node_count(), 2);
+    assert_eq!(faulty.state().watches, 1);
+    assert_eq!(faulty.state().look_ups, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_not_asked_for_again() {
+    let faulty = Faulty::default();
+    let cache = Cache::new(faulty.clone());
+    for _ in 0..100 {
+        let answer = cache.get_service(NAME).await;
+        assert!(matches!(answer, Err(Error::NotFound { .. })));
+    }
+    assert!(cache.peek(NAME).unwrap().is_empty());
+    assert_eq!(faulty.state().watches, 1);
+    let mut subscription = cache.subscribe(NAME);
+    faulty.set([service("a")]);
+    subscription.changed().await.unwrap();
+    assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_known_is_served_and_its_age_is_seen() {
+    for crash in [false, true] {
+        let faulty = Faulty::with([service("a b")]);
+        let cache = Cache::new(faulty.clone());
+        let mut subscription = cache.subscribe(NAME);
+        let selector = Selector::builder(subscription.clone()).build();
+        selector.ready().await.unwrap();
+        assert_eq!(subscription.known().age(), Some(Duration::ZERO));
+
+        if crash {
+            faulty.crash()
+        } else {
+            faulty.cut()
+        }
+        while !subscription.known().is_stale() {
+            subscription.changed().await.unwrap();
+        }
+        sleep(Duration::from_secs(600)).await;
+        let age = subscription.known().age().unwrap();
+        assert!((600..601).contains(&age.as_secs()), "{age:?}");
+        assert!(matches!(
+            subscription.known().error(),
+            Some(Error::Unavailable { .. })
+        ));
+        assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), 2);
+        assert_eq!(cache.peek(NAME).unwrap().node_count(), 2);
+        assert!(selector.with_pick(|_| ()).is_ok());
+
+        faulty.mend();
+        faulty.set([service("c")]);
+        while subscription.known().is_stale() || subscription.services().node_count() != 1 {
+            subscription.changed().await.unwrap();
+        }
+        assert_eq!(subscription.known().age(), Some(Duration::ZERO));
+        assert!(
+            cache.get_service(NAME).await.unwrap()[0]
+                .nodes
+                .get("c")
+                .is_some()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_answers_can_be_refused() {
+    let faulty = Faulty::with([service("a")]);
+    let options = CacheOptions::new().with_allow_stale(false);
+    let cache = Cache::with_options(faulty.clone(), options);
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    faulty.cut();
+    subscription.changed().await.unwrap();
+    let refused = cache.get_service(NAME).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })));
+    let stale = GetOptions::new().with_allow_stale(true);
+    assert_eq!(
+        cache
+            .get_service_with(NAME, &stale)
+            .await
+            .unwrap()
+            .node_count(),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_was_none_is_no_answer_after_an_outage() {
+    let faulty = Faulty::default();
+    let cache = Cache::new(faulty.clone());
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    faulty.cut();
+    subscription.changed().await.unwrap();
+    let answer = cache.get_service(NAME).await;
+    assert!(
+        matches!(answer, Err(Error::Unavailable { .. })),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_name_gives_the_registrys_error_and_is_asked_for_on() {
+    let faulty = Faulty::with([service("a")]);
+    faulty.cut();
+    let cache = Cache::new(faulty.clone());
+    for asked in 1..=3 {
+        let answer = cache.get_service(NAME).await;
+        assert!(
+            matches!(answer, Err(Error::Unavailable { .. })),
+            "{answer:?}"
+        );
+        assert!(faulty.state().watches >= asked, "each look-up has it asked");
+    }
+    assert!(cache.peek(NAME).is_none());
+    let mut subscription = cache.subscribe(NAME);
+    faulty.mend();
+    while !subscription.known().is_known() {
+        subscription.changed().await.unwrap();
+    }
+    assert_eq!(
+        cache.peek(NAME).unwrap().node_count(),
+        1,
+        "nobody asked again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_grow_rarer() {
+    let faulty = Faulty::default();
+    faulty.cut();
+    let cache = Cache::new(faulty.clone());
+    let _subscription = cache.subscribe(NAME);
+    sleep(Duration::from_secs(100)).await;
+    let watches = faulty.state().watches;
+    // Eight on the way to pauses of 2.5 to 5 s.
+    assert!((20..=48).contains(&watches), "{watches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_nobody_uses_are_let_go() {
+    let options = CacheOptions::new().with_idle(Duration::from_secs(60));
+    let cache = Cache::with_options(Faulty::with([service("a")]), options);
+    cache.get_service(NAME).await.unwrap();
+    for _ in 0..10 {
+        sleep(Duration::from_secs(40)).await;
+        assert!(cache.peek(NAME).is_some(), "it is used");
+    }
+    sleep(Duration::from_secs(80)).await;
+    assert!(cache.peek(NAME).is_none());
+    assert_eq!(cache.names(), 0);
+
+    let subscription = cache.subscribe(NAME);
+    sleep(Duration::from_secs(600)).await;
+    assert!(cache.peek(NAME).is_some(), "somebody subscribes");
+    drop(subscription);
+    sleep(Duration::from_secs(80)).await;
+    assert_eq!(cache.names(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_names_is_bounded() {
+    let options = CacheOptions::new().with_max_names(10);
+    let faulty = Faulty::default();
+    let cache = Cache::with_options(faulty.clone(), options);
+    let used = cache.subscribe("used");
+    for i in 0..1_000 {
+        let answer = cache.get_service(&format!("name-{i}")).await;
+        assert!(matches!(answer, Err(Error::NotFound { .. })));
+        assert!(cache.names() <= 10);
+    }
+    assert!(cache.peek("used").is_some());
+    // When all are in use, a look-up goes through.
+    let held: Vec<_> = (0..10)
+        .map(|i| cache.subscribe(&format!("held-{i}")))
+        .collect();
+    cache.get_service("one-more").await.unwrap_err();
+    assert_eq!(faulty.state().look_ups, 1);
+    assert!(cache.peek("one-more").is_none());
+    drop((used, held));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_subscriptions() {
+    let cache = Cache::new(Faulty::with([service("a")]));
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    cache.close().await.unwrap();
+    while subscription.changed().await.is_ok() {}
+    assert!(matches!(
+        subscription.known().standing,
+        Standing::Stale {
+            error: Error::Closed,
+            ..
+        }
+    ));
+    assert_eq!(
+        subscription.services().node_count(),
+        1,
+        "what was known stays"
+    );
+    advance(Duration::from_secs(1)).await;
+    assert!(matches!(subscription.changed().await, Err(Error::Closed)));
+}
