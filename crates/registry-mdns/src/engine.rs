@@ -10,6 +10,7 @@
 //!
 //! Time goes in as an argument and never goes back.
 
+mod blobs;
 mod cache;
 mod echoes;
 mod event;
@@ -46,6 +47,7 @@ pub use io::{Destination, Family, Interface, LinkKind, Port, Received, Transmit}
 use vine_registry::{Result, Service, Wait};
 
 use self::{
+    blobs::Blobs,
     cache::Cache,
     echoes::Echoes,
     intake::{Asked, Origin},
@@ -62,7 +64,7 @@ use self::{
 };
 use crate::{
     codec::{Message, Name, Record},
-    mapping::Names,
+    mapping::{Names, Writer},
 };
 
 /// One participant in mDNS: what it registers, what it asks for and what it knows.
@@ -74,7 +76,9 @@ pub struct Engine {
     hasher: foldhash::fast::RandomState,
     links: Links,
     own: Registrations,
+    writer: Writer,
     cache: Cache,
+    blobs: Blobs,
     lookups: HashMap<LookupId, Lookup>,
     /// The one-shot questions that were asked of late, by id.
     asked: HashMap<u16, Asked>,
@@ -147,7 +151,9 @@ impl Engine {
             hasher: foldhash::fast::RandomState::default(),
             links: Links::default(),
             own: Registrations::new(seed),
+            writer: Writer::default(),
             cache: Cache::default(),
+            blobs: Blobs::default(),
             lookups: HashMap::new(),
             asked: HashMap::new(),
             deferred: HashMap::new(),
@@ -291,6 +297,7 @@ impl Engine {
         if let Some(now) = self.now {
             self.run_timers(now);
             self.flush_registrations(now);
+            self.flush_blobs(now);
             self.flush_questions(now);
         }
         self.outbox.pop()
@@ -390,6 +397,7 @@ impl Engine {
             + self.cache.hosts.len()
             + self.cache.topics.len()
             + self.lookups.len()
+            + self.blobs.len()
             + self.own.len();
         if self.timers.len() > FEW + 4 * things {
             let mut timers = std::mem::take(&mut self.timers);
@@ -411,6 +419,7 @@ impl Engine {
                 links.find(|link| link.id == *id).map(|link| link.alarm)
             }
             Timer::Deferred(source) => self.deferred.get(source).map(Deferred::alarm),
+            Timer::Blob(digest) => self.blobs.alarm(*digest),
             Timer::Outbox => Some(self.outbox.alarm),
         };
         alarm.is_some_and(|alarm| alarm.is_set(at))
@@ -427,6 +436,7 @@ impl Engine {
                 Timer::Lookup(id) => self.lookup_due(now, at, id),
                 Timer::Answers(link) => self.answers_due(now, at, link),
                 Timer::Deferred(source) => self.deferred_due(now, at, source),
+                Timer::Blob(digest) => self.blob_due(now, at, digest),
                 Timer::Outbox => {
                     if self.outbox.alarm.rings(at) {
                         self.outbox.advance(now);

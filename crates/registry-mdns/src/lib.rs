@@ -28,6 +28,9 @@
 //!   from memory, until nobody has asked for five minutes.
 //! - A node id belongs to whoever registered it last; the other one is told so by
 //!   [`Error::Replaced`](vine_registry::Error::Replaced).
+//! - Metadata, endpoints and OpenAPI documents of up to 64 KB (as JSON, together) survive unchanged.
+//!   What does not fit into a small TXT record is fetched by its digest, in chunks, and shared by all
+//!   nodes that have the same. A node is shown when all of it is here.
 //! - When the last interface to other hosts is gone, it is an outage: calls give
 //!   [`Error::Unavailable`](vine_registry::Error::Unavailable), watches say stale, and nothing is
 //!   forgotten until ten seconds after it is over. What is on the same host goes on by loopback.
@@ -56,6 +59,7 @@
 //! | 5.2, 10, 10.2 lifetimes, cache flush | `engine/cache.rs` |
 //! | 11, 14, 15 who may ask, interfaces, the shared port | `engine/links.rs`, `socket.rs`, `interfaces.rs` |
 //! | 16, 18 names, headers | `codec.rs` |
+//! | none: blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
 //! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
 
 mod codec;

@@ -4,10 +4,14 @@
 //! at its instance. The instance's label is a hash, so it can be computed but says nothing;
 //! readers go by the TXT record alone.
 
+mod blob;
 mod extra;
 mod names;
 mod txt;
+mod write;
 
-pub(crate) use extra::Extras;
+pub(crate) use blob::{Blob, BlobRef, Digest, chunk_bytes, chunk_name, parse_chunk_name};
+pub(crate) use extra::{Extras, MAX_INFLATED};
 pub(crate) use names::Names;
-pub(crate) use txt::{Facts, MAX_TXT, Stamp, decode, encode};
+pub(crate) use txt::{Facts, Stamp, decode};
+pub(crate) use write::{Encoded, Writer};

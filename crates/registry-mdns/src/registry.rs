@@ -24,7 +24,7 @@ use crate::{
     MdnsOptions,
     driver::{Command, Deregistered, Driver, Settle, Shared},
     engine::Question,
-    mapping::MAX_TXT,
+    mapping::MAX_INFLATED,
 };
 
 /// What this engine is called.
@@ -224,7 +224,7 @@ impl Registry for MdnsRegistry {
                 Duration::from_nanos(1),
             )
             .with_max_name_len(MAX_NAME_LEN)
-            .with_max_service_size(MAX_TXT)
+            .with_max_service_size(MAX_INFLATED)
             .with_force_deregister(false)
     }
 

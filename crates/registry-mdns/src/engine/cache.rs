@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     codec::{Data, Name, Record, Srv, kind},
-    mapping::{Extras, Facts},
+    mapping::{Digest, Extras, Facts},
 };
 
 /// RFC 6762 sections 10.1 and 10.2: what is said to be gone or replaced stays for a second, so
@@ -75,6 +75,8 @@ pub(super) struct Instance {
     pub(super) node: Option<Claim>,
     /// Whether anything has changed since the node was made up.
     pub(super) is_dirty: bool,
+    /// The blob that it waits for.
+    pub(super) awaits: Option<Digest>,
     /// How often what is missing was asked for, and when to ask again.
     pub(super) asked: u32,
     pub(super) ask_at: Option<Instant>,
@@ -147,6 +149,7 @@ impl Instance {
             chosen: None,
             node: None,
             is_dirty: true,
+            awaits: None,
             asked: 0,
             ask_at: None,
             is_near: false,

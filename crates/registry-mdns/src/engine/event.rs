@@ -111,6 +111,10 @@ pub struct Counters {
     pub throttled: u64,
     /// Packets to be sent.
     pub sent: u64,
+    /// Blobs that turned out to be something else than their digest says.
+    pub damaged: u64,
+    /// Blobs that nobody sent, so that those who name them are not shown.
+    pub missed: u64,
 }
 
 /// How an engine is set up.

@@ -107,8 +107,10 @@ impl Engine {
             self.take_address(now, record, origin, &mut touched);
         }
         for name in &touched {
+            self.follow_blob(now, name, origin.by.link);
             self.follow(now, name);
         }
+        self.take_chunks(now, records(), origin);
         self.look_at_lookups(now);
     }
 

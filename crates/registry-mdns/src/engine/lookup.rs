@@ -30,9 +30,11 @@ const ROUNDS: [(Duration, Round); 7] = [
 const GIVE_UP: Duration = Duration::from_secs(1);
 /// How long nodes that were heard of may stay silent.
 const SILENCE: Duration = Duration::from_millis(300);
+/// How long the blobs of nodes that were heard of may take, as long as something comes.
+const FETCHING: Duration = Duration::from_secs(3);
 /// How long answers to a one-shot question are taken.
 const ANSWERABLE: Duration = Duration::from_secs(2);
-const MAX_ASKED: usize = 1_024;
+const MAX_ASKED: usize = 4_096;
 
 /// On which condition a question is asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,9 +229,24 @@ impl Engine {
             let known = self.cache.instances.get(name);
             known.is_none_or(|known| {
                 let unreadable = known.txt.as_ref().is_some_and(|txt| txt.facts.is_none());
-                known.node.is_some() || unreadable
+                let awaits = known.awaits.map(|digest| self.blobs.progress(digest));
+                match awaits {
+                    Some(progress) => progress.is_none(),
+                    None => known.node.is_some() || unreadable,
+                }
             })
         })
+    }
+
+    /// Until when blobs of what was heard of may still come: as long as something comes, but not
+    /// for ever.
+    fn blobs_until(&self, lookup: &Lookup) -> Option<Instant> {
+        let awaited = lookup.heard.iter().filter_map(|name| {
+            let awaits = self.cache.instances.get(name)?.awaits?;
+            self.blobs.progress(awaits)
+        });
+        let until = awaited.max()? + SILENCE;
+        Some(until.min(lookup.began + FETCHING))
     }
 
     fn look_at(&mut self, now: Instant, id: LookupId) {
@@ -272,7 +289,10 @@ impl Engine {
             (Wait::First, true) => Standing::Done(Outcome::First),
             (Wait::For(wait), true) => or_open(wait, Outcome::Elapsed),
             (Wait::For(wait), false) => or_open(wait, Outcome::NotFound),
-            (_, false) => or_open(GIVE_UP, Outcome::NotFound),
+            (_, false) => match self.blobs_until(lookup) {
+                Some(until) => or_open(GIVE_UP.max(until - lookup.began), Outcome::NotFound),
+                None => or_open(GIVE_UP, Outcome::NotFound),
+            },
             (_, true) => self.settling(now, lookup),
         }
     }
@@ -289,8 +309,12 @@ impl Engine {
         if !lookup.asked_again && self.links.iter().any(|link| link.delays.lossy) {
             return Standing::AskAgain;
         }
-        if quiet + SILENCE > now && !self.is_complete(lookup) {
-            return Standing::Open(quiet + SILENCE);
+        let until = self
+            .blobs_until(lookup)
+            .unwrap_or(quiet)
+            .max(quiet + SILENCE);
+        if until > now && !self.is_complete(lookup) {
+            return Standing::Open(until);
         }
         Standing::Done(Outcome::Settled)
     }

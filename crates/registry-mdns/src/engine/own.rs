@@ -11,17 +11,23 @@ use vine_registry::{Error, Node, Result, Service, address::HostPort};
 
 use super::{
     Interface, NodeKey, Question,
+    blobs::held::{ChunkKey, Holdings},
+    packing::COMFORTABLE,
     prober::{Schedule, Updates},
     timers::Alarm,
     version::{Identity, Version},
 };
 use crate::{
     codec::{Data, Name, Record, Srv, kind},
-    mapping::{Names, Stamp, encode},
+    mapping::{Digest, Encoded, Names, Stamp, Writer},
 };
 
 /// RFC 6762 section 10: what names no host may be believed for long.
 pub(super) const TYPES_TTL: u32 = 4_500;
+/// What is known by its digest never changes.
+pub(super) const CHUNK_TTL: u32 = 4_500;
+/// The most that a TXT record of a node has, but for names that are themselves that long.
+const MAX_INLINE: usize = 1_300;
 
 /// A host name of this engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +50,8 @@ pub(super) enum Answer {
     OnlyInstance(NodeKey),
     /// The proof that a host has no other records.
     OnlyHost(HostKey),
+    /// A piece of what does not fit into a TXT record.
+    Chunk(ChunkKey),
 }
 
 /// One registered node.
@@ -58,6 +66,8 @@ pub(super) struct Own {
     pub(super) host: HostKey,
     pub(super) port: u16,
     pub(super) txt: Arc<[u8]>,
+    /// The blob that its TXT record names.
+    pub(super) blob: Option<Digest>,
     /// The lifetime of its records.
     pub(super) ttl: u32,
     pub(super) expires: Option<Instant>,
@@ -98,6 +108,16 @@ pub(super) struct Draft {
     pub(super) port: u16,
 }
 
+impl Draft {
+    /// How long a TXT record may be for a packet with it and all that goes with it: header,
+    /// question, two pointers, SRV and two addresses.
+    fn room(&self) -> usize {
+        const FIXED: usize = 12 + 4 + (10 + 18) + 12 + 18 + 12 + 16 + 28;
+        let names = self.subtype.len() + self.instance.len() + self.target.len();
+        (COMFORTABLE - FIXED - names).min(MAX_INLINE)
+    }
+}
+
 /// All that is registered.
 #[derive(Debug)]
 pub(super) struct Registrations {
@@ -106,6 +126,7 @@ pub(super) struct Registrations {
     subtypes: HashMap<Name, Vec<NodeKey>, foldhash::fast::RandomState>,
     owners: HashMap<Name, Owner, foldhash::fast::RandomState>,
     hosts: HashMap<HostKey, Host>,
+    pub(super) blobs: Holdings,
     next_key: u64,
     next_host: u32,
 }
@@ -118,6 +139,7 @@ impl Registrations {
             subtypes: HashMap::default(),
             owners: HashMap::default(),
             hosts: HashMap::new(),
+            blobs: Holdings::default(),
             next_key: 0,
             next_host: 0,
         }
@@ -240,7 +262,7 @@ impl Registrations {
             named.push(key);
         }
         if let Some(old) = self.nodes.insert(key, own) {
-            self.leave_host(old.host);
+            self.leave(&old);
         }
         key
     }
@@ -254,7 +276,7 @@ impl Registrations {
                 self.subtypes.remove(&own.subtype);
             }
         }
-        self.leave_host(own.host);
+        self.leave(&own);
         Some(own)
     }
 
@@ -295,11 +317,22 @@ impl Registrations {
         key
     }
 
-    /// Host names are kept when nobody uses them any more: late packets that point at them are
-    /// still this engine's own.
-    fn leave_host(&mut self, key: HostKey) {
-        if let Some(host) = self.hosts.get_mut(&key) {
+    /// What a registration used that is no more. Host names are kept when nobody uses them: late
+    /// packets that point at them are still this engine's own.
+    fn leave(&mut self, own: &Own) {
+        if let Some(host) = self.hosts.get_mut(&own.host) {
             host.users -= 1;
+        }
+        if let Some(blob) = own.blob {
+            self.blobs.release(blob);
+        }
+    }
+
+    /// The host that has this name.
+    pub(super) fn host_at(&self, target: &Name) -> Option<HostKey> {
+        match self.owners.get(target)? {
+            Owner::Host(key) => Some(*key),
+            Owner::Instance(_) => None,
         }
     }
 
@@ -335,6 +368,7 @@ impl Registrations {
                 data: Data::Nsec(vec![kind::TXT, kind::SRV]),
             })),
             Answer::OnlyHost(key) => into.extend(self.only_host(key, interface)),
+            Answer::Chunk(key) => into.extend(self.chunk(key)),
         }
     }
 
@@ -372,6 +406,17 @@ impl Registrations {
                 IpAddr::V6(address) => Data::Aaaa(address),
             },
         }));
+    }
+
+    fn chunk(&self, key: ChunkKey) -> Option<Record> {
+        let host = self.hosts.get(&key.host())?;
+        let (name, txt) = self.blobs.record(key, &host.name)?;
+        Some(Record {
+            name,
+            flush: true,
+            ttl: CHUNK_TTL,
+            data: Data::Txt(txt),
+        })
     }
 
     fn only_host(&self, key: HostKey, interface: Option<&Interface>) -> Option<Record> {
@@ -422,14 +467,19 @@ impl Own {
         }
     }
 
-    /// The TXT record of a node.
+    /// The TXT record of a node, such that all its records fit into one packet if that can be.
     ///
     /// # Errors
-    /// As [`encode`].
-    pub(super) fn txt(service: &Service, draft: &Draft, stamp: Stamp) -> Result<Arc<[u8]>> {
+    /// As [`Writer::encode`].
+    pub(super) fn txt(
+        writer: &mut Writer,
+        service: &Service,
+        draft: &Draft,
+        stamp: Stamp,
+    ) -> Result<Encoded> {
         let unspecified = draft.host.parse().is_ok_and(|a: IpAddr| a.is_unspecified());
         let address = Some(&*draft.node.address).filter(|_| !unspecified);
-        encode(service, &draft.node, address, stamp)
+        writer.encode(service, &draft.node, address, stamp, draft.room())
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     codec::{Name, Record},
-    mapping::Stamp,
+    mapping::{Encoded, Stamp, Writer},
 };
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -130,7 +130,7 @@ impl Updates {
 /// A node that is ready to be registered.
 struct Ready {
     draft: Draft,
-    txt: Arc<[u8]>,
+    encoded: Encoded,
     stamp: Stamp,
     is_change: bool,
 }
@@ -143,14 +143,16 @@ impl Engine {
         service: &Arc<Service>,
     ) -> Result<Vec<Registered>> {
         let mut last_stamp = self.last_stamp;
+        let mut writer = std::mem::take(&mut self.writer);
         let ready = service
             .nodes
             .iter()
             .map(|node| {
                 let draft = self.own.draft(&self.names, service, node)?;
-                self.prepare(unix_ms, service, draft, &mut last_stamp)
+                self.prepare(unix_ms, service, draft, &mut writer, &mut last_stamp)
             })
             .collect::<Result<Vec<_>>>()?;
+        self.writer = writer;
         self.last_stamp = last_stamp;
         let ttl = record_ttl(service.ttl, self.config.default_ttl);
         let expires = service.ttl.and_then(|ttl| now.checked_add(ttl));
@@ -158,6 +160,7 @@ impl Engine {
             .into_iter()
             .map(|ready| self.commit(now, service, ready, ttl, expires))
             .collect();
+        self.tidy_blobs();
         Ok(registered)
     }
 
@@ -166,6 +169,7 @@ impl Engine {
         unix_ms: u64,
         service: &Arc<Service>,
         draft: Draft,
+        writer: &mut Writer,
         last_stamp: &mut u64,
     ) -> Result<Ready> {
         let held = self.own.at(&draft.instance).map(|(_, own)| own);
@@ -173,7 +177,10 @@ impl Engine {
             && own.is_same(service, &draft)
         {
             return Ok(Ready {
-                txt: Arc::clone(&own.txt),
+                encoded: Encoded {
+                    txt: own.txt.to_vec(),
+                    blob: own.blob.and_then(|digest| self.own.blobs.get(digest)),
+                },
                 stamp: own.stamp,
                 draft,
                 is_change: false,
@@ -197,7 +204,7 @@ impl Engine {
         }
         *last_stamp = stamp.changed;
         Ok(Ready {
-            txt: Own::txt(service, &draft, stamp)?,
+            encoded: Own::txt(writer, service, &draft, stamp)?,
             stamp,
             draft,
             is_change: true,
@@ -214,7 +221,7 @@ impl Engine {
     ) -> Registered {
         let Ready {
             draft,
-            txt,
+            encoded: Encoded { txt, blob },
             stamp,
             is_change,
         } = ready;
@@ -233,6 +240,9 @@ impl Engine {
         if is_change {
             schedule.add(updates.next(now), Step::Update);
         }
+        if let Some(blob) = &blob {
+            self.own.blobs.hold(blob);
+        }
         let key = self.own.insert(draft, |draft, host| Own {
             identity: draft.identity,
             service: Arc::clone(service),
@@ -242,7 +252,8 @@ impl Engine {
             subtype: draft.subtype,
             host,
             port: draft.port,
-            txt,
+            txt: txt.into(),
+            blob: blob.map(|blob| blob.digest),
             ttl,
             expires,
             established,
@@ -391,6 +402,7 @@ impl Engine {
     }
 
     fn forget_own(&mut self, key: NodeKey) -> Option<Own> {
+        self.tidy_blobs();
         self.batch.probes.remove(&key);
         self.batch.announcements.remove(&key);
         for link in self.links.iter_mut() {

@@ -24,6 +24,8 @@ impl Engine {
         };
         let (node, chosen) = match self.assemble(name, instance) {
             Some((claim, chosen)) => (Some(claim), chosen),
+            // What it was before counts until all of what it is now is here.
+            None if self.is_underway(instance) => (instance.node.clone(), instance.chosen),
             None => (None, instance.chosen),
         };
         let Some(instance) = self.cache.instances.get_mut(name) else {
@@ -64,9 +66,22 @@ impl Engine {
         if let Some((srv, _)) = &instance.srv {
             self.cache.leave_host(&srv.target, name);
         }
+        if let Some(digest) = instance.awaits
+            && let Some(now) = self.now
+        {
+            self.leave_blob(now, digest, name);
+        }
         if let Some(claim) = instance.node {
             self.disclaim(&claim.identity, name);
         }
+    }
+
+    /// Whether nothing is missing but a blob that is being fetched.
+    fn is_underway(&self, instance: &Instance) -> bool {
+        let progress = instance
+            .awaits
+            .and_then(|digest| self.blobs.progress(digest));
+        progress.is_some() && !instance.pointers.is_empty() && instance.srv.is_some()
     }
 
     fn disclaim(&mut self, identity: &Identity, name: &Name) {
@@ -127,6 +142,9 @@ impl Engine {
         let version = instance.version()?;
         let (srv, _) = instance.srv.as_ref()?;
         let facts = instance.txt.as_ref()?.facts.as_ref()?;
+        if facts.missing.is_some() {
+            return None;
+        }
         let (address, chosen) = match &facts.address {
             Some(address) => (Arc::clone(address), None),
             None => {

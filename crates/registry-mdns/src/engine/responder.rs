@@ -9,7 +9,7 @@ use std::{
 use super::{
     Destination, Engine, Interface, NodeKey, Port, Transmit,
     links::LinkId,
-    own::{Answer, Own, Owner, TYPES_TTL},
+    own::{Answer, CHUNK_TTL, Own, Owner, TYPES_TTL},
     packing::{Unit, pack},
     timers::{Alarm, Timer},
     version::Version,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// RFC 6762 section 6: a record is multicast once a second, in defence four times.
-const RATE: Duration = Duration::from_secs(1);
+pub(super) const RATE: Duration = Duration::from_secs(1);
 const DEFENCE_RATE: Duration = Duration::from_millis(250);
 /// RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
@@ -68,6 +68,7 @@ impl Engine {
             link,
             is_legacy: source.port() != self.config.port,
         };
+        self.overhear_chunks(now, &message, source);
         if asker.is_legacy {
             self.answer_legacy(now, &message, asker);
         } else if !message.authorities.is_empty() {
@@ -199,6 +200,9 @@ impl Engine {
                 give(Answer::Host(key));
             }
             Some(Owner::Host(key)) => give(Answer::OnlyHost(key)),
+            None if ask.wants(kind::TXT) => {
+                self.own_chunk(&ask.name).into_iter().for_each(give);
+            }
             None => {}
         }
     }
@@ -286,6 +290,7 @@ impl Engine {
             | Answer::OnlyInstance(key) => self.own.get(key).map_or(0, |own| own.ttl),
             Answer::Host(_) | Answer::OnlyHost(_) => 120,
             Answer::Types => TYPES_TTL,
+            Answer::Chunk(_) => CHUNK_TTL,
         };
         let quarter = Duration::from_secs(u64::from(ttl)) / 4;
         let sent = self
@@ -296,7 +301,14 @@ impl Engine {
     }
 
     /// Plans to multicast an answer, not before its rate allows it.
-    fn plan(&mut self, now: Instant, link: LinkId, answer: Answer, due: Instant, rate: Duration) {
+    pub(super) fn plan(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        answer: Answer,
+        due: Instant,
+        rate: Duration,
+    ) {
         let Some(link) = self.links.get_mut(link) else {
             return;
         };
@@ -401,6 +413,7 @@ impl Engine {
         }
         let interface = self.links.interface(asker.link.0);
         let answers = self.answers(message, interface, true);
+        let answers = self.spare_chunks(now, asker.link, answers);
         if answers.is_empty() {
             return;
         }

@@ -1,6 +1,7 @@
 //! In virtual time: several engines on a simulated link.
 
 mod answering;
+mod blobs;
 mod caching;
 mod finding;
 mod holders;

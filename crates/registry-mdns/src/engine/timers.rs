@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BinaryHeap, net::SocketAddr, time::Instant};
 
 use super::{LookupId, NodeKey, links::LinkId};
-use crate::codec::Name;
+use crate::{codec::Name, mapping::Digest};
 
 /// What is to be looked after when its time has come.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Answers(LinkId),
     /// A question that came in several packets.
     Deferred(SocketAddr),
+    /// A blob that is fetched.
+    Blob(Digest),
     /// Packets that wait for their turn.
     Outbox,
 }

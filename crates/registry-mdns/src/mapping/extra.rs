@@ -1,4 +1,4 @@
-//! What does not fit into TXT keys: deflated JSON in `z0`, `z1`, ...
+//! What does not fit into TXT keys: deflated JSON, in the record or in a blob.
 
 use std::{
     collections::HashMap,
@@ -8,17 +8,21 @@ use std::{
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
-use vine_registry::{Endpoint, Metadata};
+use vine_registry::{Endpoint, Metadata, Value};
+
+use super::blob::Digest;
 
 /// The most that may come out of inflating (a zip bomb does not get beyond it).
-pub(super) const MAX_INFLATED: usize = 64 * 1024;
-/// How many decoded blobs are kept: services share their version's endpoints.
-const KEPT: usize = 256;
+pub(crate) const MAX_INFLATED: usize = 64 * 1024;
+/// What all that is decoded may take, in bytes.
+const MAX_WEIGHT: usize = 64 * 1024 * 1024;
+/// What is kept of something that can't be understood.
+const ENTRY: usize = 64;
 
-/// The JSON in `z0`, `z1`, ...
+/// Deflated JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Extra {
+pub(crate) struct Extra {
     #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
     pub(super) address: Option<Arc<str>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -42,12 +46,23 @@ pub(super) enum Unpackable {
     TooDeep,
 }
 
+/// An [`Extra`] as it travels; nothing if there is nothing in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Packed {
+    pub(super) deflated: Arc<[u8]>,
+    /// How many bytes of JSON it holds.
+    pub(super) json: usize,
+}
+
 impl Extra {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    pub(super) fn deflate(&self) -> Result<Vec<u8>, Unpackable> {
+    pub(super) fn pack(&self) -> Result<Packed, Unpackable> {
+        if self.is_empty() {
+            return Ok(Packed::default());
+        }
         let json = serde_json::to_vec(self).map_err(|_| Unpackable::TooDeep)?;
         if json.len() > MAX_INFLATED {
             return Err(Unpackable::TooLarge(json.len()));
@@ -58,8 +73,11 @@ impl Extra {
         }
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
         let written = encoder.write_all(&json).and_then(|()| encoder.finish());
-        // Writing to memory does not fail.
-        Ok(written.unwrap_or_default())
+        Ok(Packed {
+            // Writing to memory does not fail.
+            deflated: written.unwrap_or_default().into(),
+            json: json.len(),
+        })
     }
 
     fn inflate(deflated: &[u8]) -> Option<Self> {
@@ -74,23 +92,104 @@ impl Extra {
         }
         serde_json::from_slice(&json).ok()
     }
+
+    /// About how many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        let address = self.address.as_ref().map_or(0, |address| address.len());
+        let endpoints = self.endpoints.iter().map(endpoint);
+        let apis = self.apis.iter().map(json);
+        ENTRY
+            + size_of::<Self>()
+            + address
+            + metadata(&self.service)
+            + metadata(&self.node)
+            + endpoints.chain(apis).sum::<usize>()
+    }
 }
 
-/// Decoded blobs, so that a thousand nodes of a version share their endpoints.
+fn metadata(metadata: &Metadata) -> usize {
+    // Two shared strings with their counts.
+    let pairs = metadata.iter();
+    pairs.map(|(key, value)| 64 + key.len() + value.len()).sum()
+}
+
+fn endpoint(endpoint: &Endpoint) -> usize {
+    let values = endpoint.request.iter().chain(&endpoint.response);
+    size_of::<Endpoint>()
+        + endpoint.name.len()
+        + metadata(&endpoint.metadata)
+        + values.map(value).sum::<usize>()
+}
+
+fn value(value_: &Value) -> usize {
+    size_of::<Value>()
+        + value_.name.len()
+        + value_.kind.len()
+        + value_.values.iter().map(value).sum::<usize>()
+}
+
+fn json(value: &serde_json::Value) -> usize {
+    /// What a map of up to eleven keys takes at once.
+    const MAP: usize = 640;
+    let within = match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(values) => values.iter().map(json).sum(),
+        serde_json::Value::Object(map) => {
+            let keys = map.iter().map(|(key, value)| 64 + key.len() + json(value));
+            (map.len().min(1) * MAP) + keys.sum::<usize>()
+        }
+        _ => 0,
+    };
+    size_of::<serde_json::Value>() + within
+}
+
+/// What was decoded, so that a thousand nodes of a version share their endpoints. It is bounded,
+/// together with all that still uses it.
 #[derive(Debug, Default)]
-pub(crate) struct Extras(HashMap<Box<[u8]>, Extra>);
+pub(crate) struct Extras {
+    known: HashMap<Digest, Known>,
+    weight: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// None: can't be understood.
+    extra: Option<Arc<Extra>>,
+    weight: usize,
+}
 
 impl Extras {
-    pub(super) fn inflate(&mut self, deflated: &[u8]) -> Option<Extra> {
-        if let Some(extra) = self.0.get(deflated) {
-            return Some(extra.clone());
+    /// What was decoded of a blob: nothing if that can't be understood.
+    pub(super) fn get(&self, digest: Digest) -> Option<Option<&Arc<Extra>>> {
+        self.known.get(&digest).map(|known| known.extra.as_ref())
+    }
+
+    /// Decodes what was deflated; none if it can't be understood, or finds no room.
+    pub(crate) fn inflate(&mut self, digest: Digest, deflated: &[u8]) -> Option<Arc<Extra>> {
+        if let Some(known) = self.known.get(&digest) {
+            return known.extra.clone();
         }
-        let extra = Extra::inflate(deflated)?;
-        if self.0.len() >= KEPT {
-            self.0.clear();
+        let extra = Extra::inflate(deflated).map(Arc::new);
+        let weight = extra.as_ref().map_or(ENTRY, |extra| extra.weight());
+        if self.weight + weight > MAX_WEIGHT {
+            self.drop_unused();
         }
-        self.0.insert(deflated.into(), extra.clone());
-        Some(extra)
+        if self.weight + weight > MAX_WEIGHT {
+            return None;
+        }
+        self.weight += weight;
+        let known = Known {
+            extra: extra.clone(),
+            weight,
+        };
+        self.known.insert(digest, known);
+        extra
+    }
+
+    fn drop_unused(&mut self) {
+        let is_used = |known: &Known| known.extra.as_ref().map_or(0, Arc::strong_count) > 1;
+        self.known.retain(|_, known| is_used(known));
+        self.weight = self.known.values().map(|known| known.weight).sum();
     }
 }
 
@@ -98,28 +197,58 @@ impl Extras {
 mod tests {
     use super::*;
 
+    fn inflate(extras: &mut Extras, deflated: &[u8]) -> Option<Arc<Extra>> {
+        extras.inflate(Digest::of(deflated), deflated)
+    }
+
+    fn deflate(json: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(json).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[test]
     fn shares_what_it_has_inflated_before() {
         let extra = Extra {
             endpoints: [Endpoint::new("Test.Call")].into(),
             ..Extra::default()
         };
-        let deflated = extra.deflate().unwrap();
+        let packed = extra.pack().unwrap();
         let mut extras = Extras::default();
-        let a = extras.inflate(&deflated).unwrap();
-        let b = extras.inflate(&deflated).unwrap();
-        assert_eq!(a, extra);
+        let a = inflate(&mut extras, &packed.deflated).unwrap();
+        let b = inflate(&mut extras, &packed.deflated).unwrap();
+        assert_eq!(*a, extra);
         assert!(Arc::ptr_eq(&a.endpoints, &b.endpoints));
     }
 
     #[test]
     fn a_zip_bomb_costs_little() {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&vec![b' '; 5_000_000]).unwrap();
-        let bomb = encoder.finish().unwrap();
+        let bomb = deflate(&vec![b' '; 5_000_000]);
         assert!(bomb.len() < 8_000);
-        assert_eq!(Extras::default().inflate(&bomb), None);
-        assert_eq!(Extras::default().inflate(b"no deflate"), None);
+        let mut extras = Extras::default();
+        assert_eq!(inflate(&mut extras, &bomb), None);
+        assert_eq!(inflate(&mut extras, b"no deflate"), None);
+        assert_eq!(extras.weight, 2 * ENTRY);
+        assert_eq!(extras.get(Digest::of(&bomb)), Some(None), "is remembered");
+    }
+
+    #[test]
+    fn what_is_in_use_is_bounded_and_what_is_not_gives_way() {
+        // The JSON that takes the most memory.
+        let swollen = |number: usize| {
+            let objects = vec![r#"{"":0}"#; 8_000].join(",");
+            deflate(format!(r#"{{"apis":[{number},{objects}]}}"#).as_bytes())
+        };
+        let mut extras = Extras::default();
+        let mut used = Vec::new();
+        for number in 0..40 {
+            used.extend(inflate(&mut extras, &swollen(number)));
+        }
+        assert!(extras.weight <= MAX_WEIGHT);
+        assert!((8..20).contains(&used.len()), "{}", used.len());
+        used.clear();
+        assert!(inflate(&mut extras, &swollen(40)).is_some());
+        assert_eq!(extras.known.len(), 1);
     }
 
     #[test]
@@ -129,7 +258,7 @@ mod tests {
             node: Metadata::from([("k", long.as_str())]),
             ..Extra::default()
         };
-        assert!(matches!(extra.deflate(), Err(Unpackable::TooLarge(_))));
+        assert!(matches!(extra.pack(), Err(Unpackable::TooLarge(_))));
         let deep = (0..200).fold(serde_json::Value::Null, |inner, _| {
             [inner].into_iter().collect()
         });
@@ -137,6 +266,6 @@ mod tests {
             apis: [deep].into(),
             ..Extra::default()
         };
-        assert_eq!(extra.deflate(), Err(Unpackable::TooDeep));
+        assert!(matches!(extra.pack(), Err(Unpackable::TooDeep)));
     }
 }

@@ -1,23 +1,19 @@
-//! The TXT record of a node.
+//! Reading the TXT record of a node.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use vine_registry::{
-    DEFAULT_NAMESPACE, Endpoint, Error, Metadata, Node, Result, Service, address::HostPort,
-    validate,
+use smallvec::SmallVec;
+use vine_registry::{DEFAULT_NAMESPACE, Endpoint, Metadata, address::HostPort, validate};
+
+use super::{
+    blob::{BlobRef, Digest},
+    extra::{Extra, Extras},
 };
-
-use super::extra::{Extra, Extras, MAX_INFLATED, Unpackable};
 use crate::codec::strings;
 
-/// Beyond this, what can be deflated is.
-const COMFORTABLE: usize = 1_300;
-/// Beyond this, a node's records do not fit into one packet; endpoints, OpenAPI documents and long
-/// metadata count deflated.
-pub(crate) const MAX_TXT: usize = 8_000;
-const MAX_STRING: usize = 255;
+pub(super) const MAX_STRING: usize = 255;
 /// The version of this mapping (RFC 6763 section 6.7).
-const VERSION: &str = "1";
+pub(super) const VERSION: &str = "1";
 
 /// When a registration was made and when it changed last, in Unix ms by its owner's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,148 +38,10 @@ pub(crate) struct Facts {
     pub(crate) node_metadata: Metadata,
     pub(crate) endpoints: Arc<[Endpoint]>,
     pub(crate) apis: Arc<[serde_json::Value]>,
-}
-
-/// Writes the TXT record of a node.
-///
-/// # Errors
-/// [`Error::TooLarge`] and [`Error::InvalidService`].
-pub(crate) fn encode(
-    service: &Service,
-    node: &Node,
-    address: Option<&str>,
-    stamp: Stamp,
-) -> Result<Arc<[u8]>> {
-    let mut txt = write(service, node, address, stamp, Metadata::clone)?;
-    if txt.len() > COMFORTABLE && !(service.metadata.is_empty() && node.metadata.is_empty()) {
-        let deflated = write(service, node, address, stamp, |_| Metadata::new())?;
-        if deflated.len() < txt.len() {
-            txt = deflated;
-        }
-    }
-    if txt.len() > MAX_TXT {
-        return Err(Error::TooLarge {
-            what: format!(
-                "node {:?} of service {:?}, as a TXT record,",
-                node.id, service.name
-            )
-            .into(),
-            size: txt.len(),
-            limit: MAX_TXT,
-        });
-    }
-    Ok(txt.into())
-}
-
-/// `plain` picks the metadata that is to stand in keys of its own, where it can.
-fn write(
-    service: &Service,
-    node: &Node,
-    address: Option<&str>,
-    stamp: Stamp,
-    plain: impl Fn(&Metadata) -> Metadata,
-) -> Result<Vec<u8>> {
-    let mut txt = Vec::with_capacity(256);
-    let mut extra = Extra {
-        endpoints: Arc::clone(&service.endpoints),
-        apis: Arc::clone(&service.apis),
-        ..Extra::default()
-    };
-    push(&mut txt, "txtvers", VERSION)?;
-    push(&mut txt, "ns", &service.namespace)?;
-    push(&mut txt, "n", &service.name)?;
-    push(&mut txt, "v", &service.version)?;
-    push(&mut txt, "id", &node.id)?;
-    if let Some(address) = address
-        && push(&mut txt, "a", address).is_err()
-    {
-        extra.address = Some(address.into());
-    }
-    if let Some(ttl) = service.ttl {
-        push(&mut txt, "t", &seconds(ttl))?;
-    }
-    push(&mut txt, "e", &stamp.epoch.to_string())?;
-    push(&mut txt, "ts", &stamp.changed.to_string())?;
-    extra.service = push_metadata(&mut txt, "s.", &service.metadata, &plain(&service.metadata));
-    extra.node = push_metadata(&mut txt, "m.", &node.metadata, &plain(&node.metadata));
-    if !extra.is_empty() {
-        push_extra(&mut txt, &extra)?;
-    }
-    Ok(txt)
-}
-
-fn push(txt: &mut Vec<u8>, key: &'static str, value: &str) -> Result<()> {
-    push_bytes(txt, key, value.as_bytes()).ok_or_else(|| Error::TooLarge {
-        what: format!("the value of TXT key {key}").into(),
-        size: value.len(),
-        limit: MAX_STRING - key.len() - 1,
-    })
-}
-
-fn push_bytes(txt: &mut Vec<u8>, key: &str, value: &[u8]) -> Option<()> {
-    let len = key.len() + 1 + value.len();
-    txt.push(u8::try_from(len).ok()?);
-    txt.extend(key.as_bytes());
-    txt.push(b'=');
-    txt.extend(value);
-    Some(())
-}
-
-/// Writes the pairs that a TXT key can hold, and gives the rest of `all`.
-fn push_metadata(txt: &mut Vec<u8>, prefix: &str, all: &Metadata, plain: &Metadata) -> Metadata {
-    let (mut once, mut twice) = (HashSet::new(), HashSet::new());
-    for (key, _) in plain.iter() {
-        let folded = key.to_ascii_lowercase();
-        if !once.insert(folded.clone()) {
-            twice.insert(folded);
-        }
-    }
-    let fits = |key: &str| {
-        key.bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
-            && !twice.contains(&key.to_ascii_lowercase())
-    };
-    all.iter()
-        .filter(|(key, value)| {
-            let written = plain.contains_key(key)
-                && fits(key)
-                && push_bytes(txt, &format!("{prefix}{key}"), value.as_bytes()).is_some();
-            !written
-        })
-        .collect()
-}
-
-fn push_extra(txt: &mut Vec<u8>, extra: &Extra) -> Result<()> {
-    let deflated = extra.deflate().map_err(|reason| match reason {
-        Unpackable::TooLarge(size) => Error::TooLarge {
-            what: "the service's metadata, endpoints and apis, as JSON,".into(),
-            size,
-            limit: MAX_INFLATED,
-        },
-        Unpackable::TooDeep => Error::invalid_service(
-            "endpoints or apis",
-            "are nested too deeply; at most about 60 levels of values can be read back",
-        ),
-    })?;
-    // "z", up to two digits and "=".
-    for (number, chunk) in deflated.chunks(MAX_STRING - 4).enumerate() {
-        let key = format!("z{number}");
-        if push_bytes(txt, &key, chunk).is_none() {
-            return Err(Error::TooLarge {
-                what: "the service's metadata, endpoints and apis, deflated,".into(),
-                size: deflated.len(),
-                limit: MAX_TXT,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn seconds(ttl: Duration) -> String {
-    match ttl.subsec_nanos() {
-        0 => ttl.as_secs().to_string(),
-        nanos => format!("{}.{nanos:09}", ttl.as_secs()),
-    }
+    /// The blob with the rest, as long as it is not here.
+    pub(crate) missing: Option<BlobRef>,
+    /// What was decoded for it is accounted for as long as it is used.
+    pub(crate) parts: SmallVec<[Arc<Extra>; 1]>,
 }
 
 fn from_seconds(text: &str) -> Option<Duration> {
@@ -218,6 +76,7 @@ struct Raw<'a> {
     service: Vec<(&'a str, &'a str)>,
     node: Vec<(&'a str, &'a str)>,
     chunks: Vec<(u8, &'a [u8])>,
+    blob: Option<BlobRef>,
 }
 
 impl<'a> Raw<'a> {
@@ -253,6 +112,7 @@ impl<'a> Raw<'a> {
                 "t" => first(&mut self.ttl, from_seconds(value)),
                 "e" => first(&mut self.epoch, value.parse().ok()),
                 "ts" => first(&mut self.changed, value.parse().ok()),
+                "x" => first(&mut self.blob, Some(BlobRef::parse(value)?)),
                 _ => {}
             }
         }
@@ -260,7 +120,7 @@ impl<'a> Raw<'a> {
     }
 
     fn facts(mut self, extras: &mut Extras) -> Option<Facts> {
-        let extra = self.extra(extras)?;
+        let parts = self.parts(extras)?;
         let namespace = self.namespace.filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
         let name = self.name?;
@@ -270,7 +130,8 @@ impl<'a> Raw<'a> {
             validate::name("id", id, MAX_STRING).ok()?;
         }
         let version = self.version.unwrap_or_default();
-        let address = self.address.map(Arc::from).or(extra.address);
+        let elsewhere = || parts.iter().find_map(|part| part.address.clone());
+        let address = self.address.map(Arc::from).or_else(elsewhere);
         if version.chars().any(char::is_control)
             || address
                 .as_deref()
@@ -278,6 +139,7 @@ impl<'a> Raw<'a> {
         {
             return None;
         }
+        let missing = self.blob.filter(|blob| extras.get(blob.digest).is_none());
         Some(Facts {
             namespace: namespace.into(),
             name: name.into(),
@@ -289,27 +151,42 @@ impl<'a> Raw<'a> {
                 epoch: self.epoch.unwrap_or_default(),
                 changed: self.changed.unwrap_or_default(),
             },
-            service_metadata: merged(&self.service, extra.service),
-            node_metadata: merged(&self.node, extra.node),
-            endpoints: extra.endpoints,
-            apis: extra.apis,
+            service_metadata: merged(&self.service, parts.iter().map(|part| &part.service)),
+            node_metadata: merged(&self.node, parts.iter().map(|part| &part.node)),
+            endpoints: first_of(&parts, |part| &part.endpoints),
+            apis: first_of(&parts, |part| &part.apis),
+            missing,
+            parts,
         })
     }
 
-    /// None if there is something that can't be understood.
-    fn extra(&mut self, extras: &mut Extras) -> Option<Extra> {
+    /// What is deflated in the record and in its blob, if that is here; none if there is something
+    /// that can't be understood.
+    fn parts(&mut self, extras: &mut Extras) -> Option<SmallVec<[Arc<Extra>; 1]>> {
+        let mut parts = SmallVec::new();
         self.chunks.sort_by_key(|(number, _)| *number);
         self.chunks.dedup_by_key(|(number, _)| *number);
-        match self.chunks.as_slice() {
-            [] => Some(Extra::default()),
-            [(0, one)] => extras.inflate(one),
-            [.., (last, _)] if usize::from(*last) + 1 != self.chunks.len() => None,
-            chunks => {
-                let whole: Vec<&[u8]> = chunks.iter().map(|(_, chunk)| *chunk).collect();
-                extras.inflate(&whole.concat())
+        if let Some((last, _)) = self.chunks.last() {
+            if usize::from(*last) + 1 != self.chunks.len() {
+                return None;
             }
+            let whole: Vec<&[u8]> = self.chunks.iter().map(|(_, chunk)| *chunk).collect();
+            let whole = whole.concat();
+            parts.push(extras.inflate(Digest::of(&whole), &whole)?);
         }
+        if let Some(known) = self.blob.and_then(|blob| extras.get(blob.digest)) {
+            parts.push(Arc::clone(known?));
+        }
+        Some(parts)
     }
+}
+
+fn first_of<T>(parts: &[Arc<Extra>], field: impl Fn(&Extra) -> &Arc<[T]>) -> Arc<[T]> {
+    let mut fields = parts.iter().map(|part| field(part));
+    fields
+        .find(|field| !field.is_empty())
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn first<T>(slot: &mut Option<T>, value: Option<T>) {
@@ -341,13 +218,20 @@ fn is_address(address: &str) -> bool {
     HostPort::parse(address).is_some_and(|address| address.port != 0)
 }
 
-fn merged(pairs: &[(&str, &str)], extra: Metadata) -> Metadata {
-    if pairs.is_empty() {
-        return extra;
+/// What stands in keys, and what stands elsewhere. The first of a key counts.
+fn merged<'a>(
+    pairs: &[(&'a str, &'a str)],
+    parts: impl DoubleEndedIterator<Item = &'a Metadata> + Clone,
+) -> Metadata {
+    let mut filled = parts.clone().filter(|part| !part.is_empty());
+    match (filled.next(), filled.next()) {
+        (Some(one), None) if pairs.is_empty() => return one.clone(),
+        (None, _) if pairs.is_empty() => return Metadata::new(),
+        _ => {}
     }
-    // Later ones win in `Metadata`; the first of a key is to count.
-    let pairs = pairs.iter().rev().copied();
-    pairs.chain(extra.iter()).collect()
+    // Later ones win in `Metadata`.
+    let others = parts.rev().flat_map(Metadata::iter);
+    others.chain(pairs.iter().rev().copied()).collect()
 }
 
 #[cfg(test)]

@@ -333,6 +333,6 @@ fn large_and_small_nodes_are_all_answered() {
     net.browse(1, super::net::of("web"));
     net.run(secs(2));
     assert_eq!(net.known(1), ["web/large v1", "web/small v1"]);
-    assert!(net.sent.iter().any(|sent| sent.size > 3_000));
-    assert!(net.sent.iter().all(|sent| sent.size <= 8_972));
+    assert!(net.sent.iter().any(|sent| sent.size > 1_200));
+    assert!(net.sent.iter().all(|sent| sent.size <= 1_452));
 }

@@ -73,6 +73,9 @@ pub(super) struct Host {
     pub(super) events: Vec<EngineEvent>,
 }
 
+/// What becomes of a packet on its way from one host to another; none: it is lost.
+pub(super) type Tamper = fn(usize, usize, &Message) -> Option<Message>;
+
 /// A packet that was sent.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
@@ -103,10 +106,13 @@ pub(super) struct Net {
     pub(super) now: Instant,
     pub(super) hosts: Vec<Host>,
     pub(super) faults: Faults,
+    pub(super) tamper: Option<Tamper>,
     pub(super) sent: Vec<Sent>,
     random: fastrand::Rng,
     flights: BinaryHeap<Flight>,
     order: u64,
+    /// When something is due for a host, or before.
+    due: Option<Instant>,
 }
 
 impl Net {
@@ -117,10 +123,12 @@ impl Net {
             now: start,
             hosts: Vec::new(),
             faults: Faults::default(),
+            tamper: None,
             sent: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             flights: BinaryHeap::new(),
             order: 0,
+            due: None,
         }
     }
 
@@ -202,6 +210,7 @@ impl Net {
     /// Runs until a look-up is done; how, and how long after now.
     pub(super) fn run_lookup(&mut self, host: usize, id: LookupId) -> (Outcome, Duration) {
         let began = self.now;
+        self.due = None;
         loop {
             let done = self.hosts[host]
                 .events
@@ -243,6 +252,7 @@ impl Net {
 
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
+        self.due = None;
         while self.step(end) {}
         self.now = end;
     }
@@ -251,7 +261,11 @@ impl Net {
     fn step(&mut self, end: Instant) -> bool {
         let flight = self.flights.peek().map(|flight| flight.at);
         let due = |host: &Host| host.engine.poll_timeout();
-        let timeout = self.hosts.iter().filter_map(due).min();
+        // Asking a thousand hosts for each of a million packets takes long.
+        if self.due.is_none_or(|due| flight.is_none_or(|at| at >= due)) {
+            self.due = self.hosts.iter().filter_map(due).min();
+        }
+        let timeout = self.due;
         let Some(next) = flight
             .into_iter()
             .chain(timeout)
@@ -272,6 +286,7 @@ impl Net {
                     self.settle(host);
                 }
             }
+            self.due = None;
         }
         true
     }
@@ -298,6 +313,7 @@ impl Net {
             self.send(from, transmit);
         }
         let host = &mut self.hosts[from];
+        self.due = self.due.into_iter().chain(host.engine.poll_timeout()).min();
         while let Some(event) = host.engine.poll_event() {
             match &event {
                 EngineEvent::Found(node) => {
@@ -330,7 +346,7 @@ impl Net {
             from,
             port: transmit.port,
             to: transmit.to,
-            message,
+            message: message.clone(),
             size: transmit.payload.len(),
         });
         let port = match transmit.port {
@@ -364,6 +380,13 @@ impl Net {
             if is_local && !is_near {
                 continue;
             }
+            let payload = match self.tamper.filter(|_| from != to) {
+                None => Arc::clone(&payload),
+                Some(tamper) => match tamper(from, to, &message) {
+                    Some(other) => other.encode().expect("can be written").into(),
+                    None => continue,
+                },
+            };
             // What one sends comes back to oneself, faults or not.
             let copies = match (from == to || is_local, is_connected) {
                 (true, _) => 1,

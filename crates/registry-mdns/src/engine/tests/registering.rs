@@ -204,7 +204,7 @@ fn what_does_not_fit_is_refused_before_anything_is_announced() {
     let mut net = Net::with_hosts(1, 1);
     let mut random = fastrand::Rng::with_seed(1);
     let noise: String = std::iter::repeat_with(|| random.alphanumeric())
-        .take(20_000)
+        .take(70_000)
         .collect();
     let nodes = [
         Node::new("a", "h:1"),

@@ -1,7 +1,16 @@
 use proptest::prelude::*;
-use vine_registry::Value;
+use vine_registry::{Error, Node, Result, Service, Value};
 
-use super::*;
+use super::{
+    super::{
+        blob::Blob,
+        extra::MAX_INFLATED,
+        write::{Encoded, Writer},
+    },
+    *,
+};
+
+const ROOM: usize = 1_300;
 
 const STAMP: Stamp = Stamp {
     epoch: 1_700_000_000_123,
@@ -23,9 +32,35 @@ fn read(txt: &[u8]) -> Option<Facts> {
     decode(txt, &mut Extras::default())
 }
 
-fn assert_round_trip(service: &Service, node: &Node) {
-    let bytes = encode(service, node, Some(&node.address), STAMP).unwrap();
-    let facts = read(&bytes).unwrap();
+fn encode(service: &Service, node: &Node, address: Option<&str>) -> Result<Encoded> {
+    Writer::default().encode(service, node, address, STAMP, ROOM)
+}
+
+fn noise(seed: u64, len: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(len)
+        .collect()
+}
+
+/// Reads a record whose blob comes later.
+fn read_with_blob(encoded: &Encoded, extras: &mut Extras) -> Facts {
+    let facts = decode(&encoded.txt, extras).unwrap();
+    let Some(blob) = &encoded.blob else {
+        assert_eq!(facts.missing, None);
+        return facts;
+    };
+    if facts.missing.is_some() {
+        assert_eq!(facts.missing, Some(blob.reference()));
+        extras.inflate(blob.digest, &blob.bytes).unwrap();
+    }
+    decode(&encoded.txt, extras).unwrap()
+}
+
+fn assert_round_trip(service: &Service, node: &Node) -> Encoded {
+    let encoded = encode(service, node, Some(&node.address)).unwrap();
+    assert!(encoded.txt.len() <= ROOM, "{}", encoded.txt.len());
+    let facts = read_with_blob(&encoded, &mut Extras::default());
     let expected = Facts {
         namespace: Arc::clone(&service.namespace),
         name: Arc::clone(&service.name),
@@ -38,8 +73,11 @@ fn assert_round_trip(service: &Service, node: &Node) {
         node_metadata: node.metadata.clone(),
         endpoints: Arc::clone(&service.endpoints),
         apis: Arc::clone(&service.apis),
+        missing: None,
+        parts: facts.parts.clone(),
     };
     assert_eq!(facts, expected);
+    encoded
 }
 
 #[test]
@@ -48,8 +86,8 @@ fn keys_stand_in_order() {
         .with_metadata([("lang", "rust")])
         .with_ttl(Duration::from_millis(1_500));
     let node = Node::new("test-1", "10.0.0.7:80").with_metadata([("zone", "a")]);
-    let bytes = encode(&service, &node, Some("10.0.0.7:80"), STAMP).unwrap();
-    let strings: Vec<_> = strings(&bytes)
+    let encoded = encode(&service, &node, Some("10.0.0.7:80")).unwrap();
+    let strings: Vec<_> = strings(&encoded.txt)
         .map(|string| String::from_utf8(string.unwrap().into()).unwrap())
         .collect();
     assert_eq!(
@@ -88,46 +126,113 @@ fn what_a_key_cannot_hold_is_deflated() {
         .with_endpoint(Endpoint::new("Test.Call").with_request(value))
         .with_apis([serde_json::json!({"openapi": "3.0.0", "paths": {}})]);
     let node = Node::new("knoten-ä", "höst.example:8080").with_metadata(metadata);
-    assert_round_trip(&service, &node);
-    let bytes = encode(&service, &node, None, STAMP).unwrap();
-    let keys = String::from_utf8_lossy(&bytes).into_owned();
+    let encoded = assert_round_trip(&service, &node);
+    let keys = String::from_utf8_lossy(&encoded.txt).into_owned();
     assert!(keys.contains("s.plain=1") && keys.contains("z0="));
     assert!(!keys.contains("ase="));
 }
 
 #[test]
-fn large_metadata_is_deflated_and_too_large_is_an_error() {
-    let many = |n: usize| -> Metadata {
-        (0..n)
-            .map(|i| (format!("key-{i}"), "value ".repeat(20)))
-            .collect()
-    };
+fn what_is_large_is_deflated_and_if_need_be_a_blob() {
+    let many: Metadata = (0..100)
+        .map(|i| (format!("key-{i}"), "value ".repeat(20)))
+        .collect();
     let node = Node::new("1", "h:1");
-    let large = service().with_metadata(many(100));
-    assert_round_trip(&large, &node);
-    assert!(encode(&large, &node, None, STAMP).unwrap().len() < COMFORTABLE);
+    let deflated = assert_round_trip(&service().with_metadata(many), &node);
+    assert_eq!(deflated.blob, None);
 
-    let noise: Metadata = (0..400_u64)
-        .map(|i| {
-            (
-                format!("{i}"),
-                format!("{:x}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-            )
+    let endpoint = Endpoint::new(noise(1, 20_000));
+    let marked = node.clone().with_metadata([("zone", "a")]);
+    let split = assert_round_trip(&service().with_endpoint(endpoint.clone()), &marked);
+    let text = String::from_utf8_lossy(&split.txt).into_owned();
+    assert!(text.contains("m.zone=a") && text.contains("x=") && !text.contains("z0="));
+
+    // Node metadata that is long, but not too long for a record.
+    let long: String = "a long way ".repeat(300);
+    let marked = node.clone().with_metadata([("k", long)]);
+    let split = assert_round_trip(&service().with_endpoint(endpoint.clone()), &marked);
+    assert!(String::from_utf8_lossy(&split.txt).contains("z0="));
+
+    let marked = node.with_metadata([("k", noise(2, 30_000))]);
+    let whole = assert_round_trip(&service().with_endpoint(endpoint), &marked);
+    assert!(whole.blob.unwrap().reference().chunks > 30);
+}
+
+#[test]
+fn a_thousand_nodes_share_one_blob() {
+    let service = service()
+        .with_metadata([("lang", "rust")])
+        .with_apis([serde_json::json!({ "doc": noise(1, 30_000) })]);
+    // Equal, but not the same.
+    let again = service.clone().with_apis(service.apis.to_vec());
+    let mut writer = Writer::default();
+    let blobs: Vec<Blob> = (0..1_000)
+        .map(|number| {
+            let service = if number % 2 == 0 { &service } else { &again };
+            let node = Node::new(format!("node-{number}"), "h:1")
+                .with_metadata([("number", number.to_string())]);
+            let encoded = writer.encode(service, &node, None, STAMP, ROOM).unwrap();
+            encoded.blob.unwrap()
         })
         .collect();
-    let error = encode(&service().with_metadata(noise), &node, None, STAMP);
-    assert!(error.is_ok(), "moderate noise fits");
-    let mut random = fastrand::Rng::with_seed(1);
-    let noise: String = std::iter::repeat_with(|| random.alphanumeric())
-        .take(20_000)
-        .collect();
-    let error = encode(&service().with_metadata([("k", noise)]), &node, None, STAMP);
     assert!(
-        matches!(error, Err(Error::TooLarge { limit: MAX_TXT, .. })),
-        "{error:?}"
+        blobs
+            .iter()
+            .all(|blob| Arc::ptr_eq(&blob.bytes, &blobs[0].bytes))
     );
-    let long = "x".repeat(300);
-    let error = encode(&Service::new(long, "1"), &node, None, STAMP);
+    let other = encode(&again, &Node::new("other", "h:2"), None).unwrap();
+    assert_eq!(other.blob.as_ref(), Some(&blobs[0]), "in another process");
+}
+
+#[test]
+fn up_to_64_kb_fit_and_more_is_told_with_the_field() {
+    let node = Node::new("1", "h:1");
+    let room = |json: usize| MAX_INFLATED - json;
+    // `{"s":{"k":""}}` around it.
+    let most = service().with_metadata([("k", noise(1, room(14)))]);
+    assert_round_trip(&most, &node);
+    for (what, large) in [
+        (
+            "most of it metadata",
+            service().with_metadata([("k", noise(1, 66_000))]),
+        ),
+        (
+            "most of it endpoints",
+            service().with_endpoint(Endpoint::new(noise(1, 66_000))),
+        ),
+        (
+            "most of it apis",
+            service().with_apis([noise(1, 66_000).into()]),
+        ),
+    ] {
+        let error = encode(&large, &node, None).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::TooLarge {
+                    limit: MAX_INFLATED,
+                    size: 66_000..,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    // Neither alone is too large.
+    let half = service().with_metadata([("k", noise(1, 30_000))]);
+    let node = node.with_metadata([("k", noise(2, 40_000))]);
+    let error = encode(&half, &node, None).unwrap_err().to_string();
+    assert!(
+        error.contains("most of it node metadata with 40008 bytes"),
+        "{error}"
+    );
+
+    let error = encode(
+        &Service::new("x".repeat(300), "1"),
+        &Node::new("1", "h:1"),
+        None,
+    );
     assert!(
         matches!(error, Err(Error::TooLarge { limit: 253, .. })),
         "{error:?}"
@@ -164,6 +269,7 @@ fn what_makes_no_sense_is_no_node() {
         &[b"n=x", b"a=h:0"],
         &[b"n=x", b"z0=no deflate"],
         &[b"n=x", b"z1=a", b"z2=b"],
+        &[b"n=x", b"x=no digest"],
     ] {
         assert_eq!(read(&txt(strings)), None, "{strings:?}");
     }
@@ -187,7 +293,7 @@ fn metadata() -> impl Strategy<Value = Metadata> {
 proptest! {
     #[test]
     fn every_field_survives(
-        name in "[a-zA-Z0-9._ äß-]{3,40}",
+        name in "[a-zA-Z0-9._ /äß日-]{3,40}",
         version in "[^\\p{Cc}]{0,20}",
         (service_metadata, node_metadata) in (metadata(), metadata()),
         endpoints in proptest::collection::vec(".{0,20}", 0..4),

@@ -1,0 +1,574 @@
+//! Blobs: what does not fit into TXT records.
+//!
+//! `held` answers for those of one's own registrations. This file fetches those of others: a few
+//! chunks at a time, from one of the hosts that hold it, and from another one when that is silent.
+//!
+//! Whoever waits for a look-up asks at once, and is answered at once, by unicast. Whoever merely
+//! watches waits a little, asks for all by multicast, and leaves the asking to others who were
+//! sooner (RFC 6762 section 7.3); and so does everybody as soon as it shows that many want the same.
+
+pub(super) mod held;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    Destination, Engine, Port,
+    intake::Origin,
+    links::LinkId,
+    timers::{Alarm, Timer},
+};
+use crate::{
+    codec::{Ask, Data, Message, Name, Record, kind},
+    mapping::{BlobRef, Digest, chunk_bytes, chunk_name, decode, parse_chunk_name},
+};
+
+/// Chunks of one blob that are asked for at a time.
+const WINDOW: usize = 4;
+/// Blobs that are fetched at a time; the others wait.
+const MAX_ACTIVE: usize = 16;
+/// Holders that are remembered of a blob.
+const MAX_HOLDERS: usize = 8;
+/// So often in a row nothing may come before a blob counts as not to be had.
+const ATTEMPTS: u32 = 6;
+/// And so often it may turn out to be something else.
+const SPOILED: u32 = 3;
+/// When it is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+/// How long an answer is waited for, at first; each time that none comes, twice as long.
+const PATIENCE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(30)..=Duration::from_millis(400);
+/// How long others may go first.
+const CROWD: u64 = 100;
+
+/// The blobs that are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Blobs {
+    wants: HashMap<Digest, Want>,
+    active: usize,
+    queue: VecDeque<Digest>,
+    /// When something came, or was begun.
+    progress: Option<Instant>,
+    /// To be looked at before the next packet goes out.
+    stirred: BTreeSet<Digest>,
+}
+
+#[derive(Debug)]
+struct Want {
+    reference: BlobRef,
+    /// The instances that wait for it.
+    users: HashSet<Name, foldhash::fast::RandomState>,
+    holders: SmallVec<[(Name, LinkId); 1]>,
+    /// Which of the holders is asked.
+    turn: usize,
+    stage: Stage,
+    /// How often in a row nothing came.
+    attempts: u32,
+    /// How often what came was not what it should be.
+    spoiled: u32,
+    /// When something came, or it began.
+    progress: Instant,
+    /// Others want it, too.
+    is_crowded: bool,
+    alarm: Alarm,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Its turn is still to come.
+    Queued,
+    Active {
+        chunks: Vec<Chunk>,
+        /// Until when others may ask first, once that is decided.
+        defer: Option<Instant>,
+    },
+    /// It could not be had.
+    Failed { retry: Instant },
+}
+
+#[derive(Clone, Debug)]
+enum Chunk {
+    Missing,
+    Asked { until: Instant },
+    Here(Box<[u8]>),
+}
+
+impl Blobs {
+    pub(super) fn len(&self) -> usize {
+        self.wants.len()
+    }
+
+    pub(super) fn alarm(&self, digest: Digest) -> Option<Alarm> {
+        self.wants.get(&digest).map(|want| want.alarm)
+    }
+
+    /// When the last of a blob came, or of those before it; none if it is not to be waited for.
+    pub(super) fn progress(&self, digest: Digest) -> Option<Instant> {
+        let want = self.wants.get(&digest)?;
+        match want.stage {
+            Stage::Queued => Some(want.progress.max(self.progress?)),
+            Stage::Active { .. } => Some(want.progress),
+            Stage::Failed { .. } => None,
+        }
+    }
+
+    fn start(&mut self, now: Instant, digest: Digest) {
+        let Some(want) = self.wants.get_mut(&digest) else {
+            return;
+        };
+        if self.active >= MAX_ACTIVE {
+            want.stage = Stage::Queued;
+            self.queue.push_back(digest);
+            return;
+        }
+        self.active += 1;
+        want.progress = now;
+        self.progress = Some(now);
+        (want.attempts, want.spoiled) = (0, 0);
+        want.stage = Stage::begin(want.reference);
+        self.stirred.insert(digest);
+    }
+
+    /// One that was active is so no longer.
+    fn stop(&mut self, now: Instant) {
+        self.active -= 1;
+        while let Some(next) = self.queue.pop_front() {
+            let is_queued = |want: &Want| matches!(want.stage, Stage::Queued);
+            if self.wants.get(&next).is_some_and(is_queued) {
+                return self.start(now, next);
+            }
+        }
+    }
+
+    fn remove(&mut self, now: Instant, digest: Digest) -> Option<Want> {
+        let want = self.wants.remove(&digest)?;
+        if matches!(want.stage, Stage::Active { .. }) {
+            self.stop(now);
+        }
+        Some(want)
+    }
+}
+
+impl Stage {
+    fn begin(reference: BlobRef) -> Self {
+        Self::Active {
+            chunks: vec![Chunk::Missing; reference.chunks.into()],
+            defer: None,
+        }
+    }
+}
+
+impl Want {
+    fn holder(&self) -> Option<&(Name, LinkId)> {
+        self.holders.get(self.turn % self.holders.len().max(1))
+    }
+
+    fn add_holder(&mut self, target: &Name, link: LinkId) {
+        let holder = (target.clone(), link);
+        if self.holders.len() < MAX_HOLDERS && !self.holders.contains(&holder) {
+            self.holders.push(holder);
+        }
+    }
+
+    /// Whether nothing came of what was asked for by now, and is to be asked for again.
+    fn time_out(&mut self, now: Instant) -> bool {
+        let Stage::Active { chunks, .. } = &mut self.stage else {
+            return false;
+        };
+        let mut timed_out = false;
+        for chunk in chunks {
+            if matches!(chunk, Chunk::Asked { until } if *until <= now) {
+                *chunk = Chunk::Missing;
+                timed_out = true;
+            }
+        }
+        timed_out
+    }
+
+    /// Which chunks to ask for next; none if enough are asked for.
+    fn next_chunks(&self) -> SmallVec<[u16; WINDOW]> {
+        let Stage::Active { chunks, .. } = &self.stage else {
+            return SmallVec::new();
+        };
+        let asked = chunks
+            .iter()
+            .filter(|chunk| matches!(chunk, Chunk::Asked { .. }));
+        let free = WINDOW.saturating_sub(asked.count());
+        let missing = (0..).zip(chunks);
+        let missing = missing.filter(|(_, chunk)| matches!(chunk, Chunk::Missing));
+        let next: SmallVec<[u16; WINDOW]> = missing.map(|(index, _)| index).take(free).collect();
+        // Several in one question, rather than one in each.
+        match next.len() < 2 && free < WINDOW - 1 {
+            true => SmallVec::new(),
+            false => next,
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Queued => None,
+            Stage::Failed { retry } => Some(*retry),
+            Stage::Active { chunks, defer } => {
+                let asked = chunks.iter().filter_map(|chunk| match chunk {
+                    Chunk::Asked { until } => Some(*until),
+                    _ => None,
+                });
+                asked.chain(*defer).min()
+            }
+        }
+    }
+
+    /// The whole, if all of it is here.
+    fn whole(&self) -> Option<Vec<u8>> {
+        let Stage::Active { chunks, .. } = &self.stage else {
+            return None;
+        };
+        let mut whole = Vec::new();
+        for chunk in chunks {
+            match chunk {
+                Chunk::Here(bytes) => whole.extend(bytes),
+                _ => return None,
+            }
+        }
+        Some(whole)
+    }
+}
+
+impl Engine {
+    /// After an instance's records changed: fetches the blob that it names, if it is not here.
+    pub(super) fn follow_blob(&mut self, now: Instant, name: &Name, link: LinkId) {
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return;
+        };
+        let facts = instance.txt.as_ref().and_then(|txt| txt.facts.as_ref());
+        let missing = facts.and_then(|facts| facts.missing);
+        let wanted = missing.map(|blob| blob.digest);
+        if instance.awaits != wanted
+            && let Some(before) = std::mem::replace(&mut instance.awaits, wanted)
+        {
+            self.leave_blob(now, before, name);
+        }
+        let Some(reference) = missing else {
+            return;
+        };
+        let target = self
+            .cache
+            .instances
+            .get(name)
+            .and_then(|known| known.srv.as_ref());
+        let target = target.map(|(srv, _)| srv.target.clone());
+        let is_new = !self.blobs.wants.contains_key(&reference.digest);
+        let turn = self.random.usize(..MAX_HOLDERS);
+        let want = self
+            .blobs
+            .wants
+            .entry(reference.digest)
+            .or_insert_with(|| Want {
+                reference,
+                users: HashSet::default(),
+                holders: SmallVec::new(),
+                turn,
+                stage: Stage::Queued,
+                attempts: 0,
+                spoiled: 0,
+                progress: now,
+                is_crowded: false,
+                alarm: Alarm::default(),
+            });
+        want.users.insert(name.clone());
+        if let Some(target) = target {
+            want.add_holder(&target, link);
+        }
+        if is_new {
+            self.blobs.start(now, reference.digest);
+        }
+    }
+
+    /// An instance waits for a blob no longer.
+    pub(super) fn leave_blob(&mut self, now: Instant, digest: Digest, name: &Name) {
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        want.users.remove(name);
+        if want.users.is_empty() {
+            self.blobs.remove(now, digest);
+        }
+    }
+
+    /// Takes in what a packet has of the blobs that are wanted.
+    pub(super) fn take_chunks<'a>(
+        &mut self,
+        now: Instant,
+        records: impl Iterator<Item = &'a Record>,
+        origin: &Origin,
+    ) {
+        if self.blobs.active == 0 {
+            return;
+        }
+        for record in records {
+            if let Data::Txt(txt) = &record.data
+                && let Some((index, digest, _)) = parse_chunk_name(&record.name)
+                && let Some(bytes) = chunk_bytes(txt)
+                && self.take_chunk(now, digest, index, bytes, origin)
+            {
+                self.complete_blob(now, digest);
+            }
+        }
+    }
+
+    /// Gives whether it was the last one.
+    fn take_chunk(
+        &mut self,
+        now: Instant,
+        digest: Digest,
+        index: u16,
+        bytes: Vec<u8>,
+        origin: &Origin,
+    ) -> bool {
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return false;
+        };
+        let Stage::Active { chunks, .. } = &mut want.stage else {
+            return false;
+        };
+        match chunks.get_mut(usize::from(index)) {
+            None | Some(Chunk::Here(_)) => return false,
+            Some(chunk) => *chunk = Chunk::Here(bytes.into()),
+        }
+        let is_last = chunks.iter().all(|chunk| matches!(chunk, Chunk::Here(_)));
+        want.progress = now;
+        self.blobs.progress = Some(now);
+        want.attempts = 0;
+        want.is_crowded |= origin.asked.is_none();
+        self.blobs.stirred.insert(digest);
+        is_last
+    }
+
+    /// All of a blob is here: if it is what it should be, those who wait for it are nodes now.
+    fn complete_blob(&mut self, now: Instant, digest: Digest) {
+        let Some(whole) = self.blobs.wants.get(&digest).and_then(Want::whole) else {
+            return;
+        };
+        if Digest::of(&whole) != digest {
+            return self.spoil_blob(now, digest);
+        }
+        let Some(want) = self.blobs.remove(now, digest) else {
+            return;
+        };
+        let is_readable = self.cache.extras.inflate(digest, &whole).is_some();
+        if !is_readable {
+            self.counters.unreadable += 1;
+        }
+        for name in want.users {
+            let Some(instance) = self.cache.instances.get_mut(&name) else {
+                continue;
+            };
+            instance.awaits = None;
+            instance.is_dirty = true;
+            if let Some(txt) = &mut instance.txt {
+                let facts = is_readable.then(|| decode(&txt.bytes, &mut self.cache.extras));
+                txt.facts = facts.flatten().map(Into::into);
+            }
+            let target = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
+            self.cache.follow_host(&name, target.as_ref());
+            self.follow(now, &name);
+        }
+    }
+
+    /// Somebody has sent something else: begins again, with another holder.
+    fn spoil_blob(&mut self, now: Instant, digest: Digest) {
+        self.counters.damaged += 1;
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        want.turn += 1;
+        want.spoiled += 1;
+        if want.spoiled > SPOILED {
+            return self.fail_blob(now, digest);
+        }
+        want.stage = Stage::begin(want.reference);
+        self.blobs.stirred.insert(digest);
+    }
+
+    /// Somebody else asks: others want the same, and who asks by multicast asks for all.
+    pub(super) fn overhear_chunks(&mut self, now: Instant, message: &Message, source: SocketAddr) {
+        let is_standing = source.port() == self.config.port;
+        let is_own = |source: SocketAddr| self.links.is_own(source.ip().to_canonical());
+        let is_echo = !is_standing && self.asked(now, message.id).is_some() && is_own(source);
+        if self.blobs.active == 0 || is_echo {
+            return;
+        }
+        for ask in &message.questions {
+            let Some((index, digest, _)) = parse_chunk_name(&ask.name) else {
+                continue;
+            };
+            let Some(want) = self.blobs.wants.get_mut(&digest) else {
+                continue;
+            };
+            want.is_crowded = true;
+            if let Stage::Active { chunks, .. } = &mut want.stage
+                && let Some(chunk @ Chunk::Missing) = chunks.get_mut(usize::from(index))
+                && is_standing
+            {
+                let until = now + *PATIENCE.end();
+                *chunk = Chunk::Asked { until };
+                self.blobs.stirred.insert(digest);
+            }
+        }
+    }
+
+    pub(super) fn blob_due(&mut self, now: Instant, at: Instant, digest: Digest) {
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        if !want.alarm.rings(at) {
+            return;
+        }
+        // Before the next packet goes out it is looked at, and its alarm is set again.
+        match want.stage {
+            Stage::Failed { retry } if retry <= now => self.blobs.start(now, digest),
+            _ => drop(self.blobs.stirred.insert(digest)),
+        }
+    }
+
+    fn arm_blob(&mut self, digest: Digest) {
+        if let Some(want) = self.blobs.wants.get_mut(&digest)
+            && let Some(at) = want.next_timeout()
+        {
+            self.timers.set(&mut want.alarm, at, || Timer::Blob(digest));
+        }
+    }
+
+    /// Asks for what is wanted next.
+    pub(super) fn flush_blobs(&mut self, now: Instant) {
+        while let Some(digest) = self.blobs.stirred.pop_first() {
+            self.pump_blob(now, digest);
+            self.arm_blob(digest);
+        }
+    }
+
+    fn pump_blob(&mut self, now: Instant, digest: Digest) {
+        let is_waited_for = self.is_looked_up(digest);
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        if want.time_out(now) {
+            want.turn += 1;
+            want.attempts += 1;
+            if want.attempts > ATTEMPTS {
+                return self.fail_blob(now, digest);
+            }
+        }
+        let next = want.next_chunks();
+        let is_eager = is_waited_for && !want.is_crowded;
+        let Stage::Active { defer, .. } = &mut want.stage else {
+            return;
+        };
+        if next.is_empty() {
+            *defer = None;
+            return;
+        }
+        if !is_eager {
+            let wait = Duration::from_millis(self.random.u64(0..=CROWD));
+            if *defer.get_or_insert(now + wait) > now {
+                return;
+            }
+        }
+        *defer = None;
+        self.ask_chunks(now, digest, &next, is_eager);
+    }
+
+    /// Whether somebody waits for the nodes that wait for this.
+    fn is_looked_up(&self, digest: Digest) -> bool {
+        let topics = &self.cache.topics;
+        let want = self.blobs.wants.get(&digest);
+        let mut users = want.into_iter().flat_map(|want| &want.users);
+        users.any(|name| {
+            let instance = self.cache.instances.get(name);
+            let mut pointers = instance.into_iter().flat_map(|known| &known.pointers);
+            pointers.any(|(topic, _)| {
+                let topic = topics.get(topic);
+                topic.is_some_and(|topic| !topic.lookups.is_empty())
+            })
+        })
+    }
+
+    fn ask_chunks(&mut self, now: Instant, digest: Digest, indices: &[u16], is_eager: bool) {
+        let patience = self.patience(digest);
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        let until = now + patience * (1 << want.attempts.min(4));
+        if let Stage::Active { chunks, .. } = &mut want.stage {
+            for index in indices {
+                if let Some(chunk) = chunks.get_mut(usize::from(*index)) {
+                    *chunk = Chunk::Asked { until };
+                }
+            }
+        }
+        let is_repeated = want.attempts > 0;
+        let Some((target, link)) = want.holder().cloned() else {
+            return;
+        };
+        let names = indices
+            .iter()
+            .filter_map(|index| chunk_name(*index, digest, &target));
+        let asks: Vec<_> = names.map(|name| Ask::new(name, kind::TXT)).collect();
+        let links = match self.links.get_mut(link) {
+            Some(_) => vec![link],
+            None => self.links.ids(),
+        };
+        // Where a firewall lets only multicast in, answers come to the standing port alone.
+        if !is_eager || is_repeated {
+            self.ask_all(now, &asks, &links);
+        }
+        if is_eager {
+            self.ask_once(now, asks, Vec::new(), &links, is_repeated);
+        }
+    }
+
+    fn patience(&mut self, digest: Digest) -> Duration {
+        let want = self.blobs.wants.get(&digest);
+        let link = want.and_then(|want| want.holder()).map(|(_, link)| *link);
+        let link = link.and_then(|link| self.links.get_mut(link));
+        let quiet = link.map_or(*PATIENCE.end(), |link| link.quiet());
+        (2 * quiet).clamp(*PATIENCE.start(), *PATIENCE.end())
+    }
+
+    /// Asks from the standing port, so that the answers are for all.
+    fn ask_all(&mut self, now: Instant, asks: &[Ask], links: &[LinkId]) {
+        let mut message = Message::query();
+        message.questions = asks.to_vec();
+        let Some(payload) = message.encode() else {
+            return;
+        };
+        for link in links {
+            self.echoes.expect(now, *link, &payload);
+            let to = Destination::Multicast;
+            self.send(now, *link, Port::Standing, to, payload.clone());
+        }
+    }
+
+    /// A blob can't be had for now: what was known before of those who wait for it counts no more.
+    fn fail_blob(&mut self, now: Instant, digest: Digest) {
+        let Some(want) = self.blobs.wants.get_mut(&digest) else {
+            return;
+        };
+        self.counters.missed += 1;
+        want.stage = Stage::Failed { retry: now + RETRY };
+        let users: Vec<_> = want.users.iter().cloned().collect();
+        self.blobs.stop(now);
+        for name in users {
+            if let Some(instance) = self.cache.instances.get_mut(&name) {
+                instance.is_dirty = true;
+            }
+            self.follow(now, &name);
+        }
+        self.look_at_lookups(now);
+    }
+}
