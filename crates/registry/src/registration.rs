@@ -313,7 +313,7 @@ impl<R: Registry> Keeper<R> {
             }
             Err(error) if error.is_retryable() => {
                 self.enter(RegistrationState::Retrying(error));
-                self.backoff()
+                self.backoff(self.options.interval(wanted))
             }
             Err(error) => {
                 self.enter(RegistrationState::Failed(error));
@@ -362,14 +362,17 @@ impl<R: Registry> Keeper<R> {
         result
     }
 
-    /// Between the shortest wait and one that doubles with each failure, by chance, so that many
-    /// processes do not come back at the same moment.
-    fn backoff(&mut self) -> Duration {
+    /// Between a short wait and one that doubles with each failure, by chance, so that many
+    /// processes do not come back at the same moment. Never longer than between two questions when
+    /// all is well: the state would lag behind the truth, and a ttl could end meanwhile.
+    fn backoff(&mut self, interval: Duration) -> Duration {
         let longest = SHORTEST_BACKOFF
             .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST_BACKOFF);
+            .min(interval.min(LONGEST_BACKOFF))
+            .max(SHORTEST_BACKOFF);
         self.failures = self.failures.saturating_add(1);
-        SHORTEST_BACKOFF + (longest - SHORTEST_BACKOFF).mul_f64(fastrand::f64())
+        let shortest = SHORTEST_BACKOFF.max(longest / 10);
+        shortest + (longest - shortest).mul_f64(fastrand::f64())
     }
 
     fn enter(&self, state: RegistrationState) {

@@ -141,6 +141,26 @@ async fn asks_three_times_in_a_short_ttl() {
     );
 }
 
+/// Else its ttl would end between two attempts, and an outage would end unseen.
+#[tokio::test(start_paused = true)]
+async fn asks_as_often_in_an_outage() {
+    let registry = Flaky::new();
+    registry.fail(outage());
+    let registration = start(
+        &registry,
+        service("v1", &["a"]).with_ttl(Duration::from_secs(3)),
+    );
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = registry.calls();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let calls = registry.calls() - before;
+    assert!((60..1200).contains(&calls), "{calls}");
+    registry.fail(None);
+    let from = Instant::now();
+    registration.registered().await.unwrap();
+    assert!(from.elapsed() <= Duration::from_secs(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_update_takes_away_what_is_no_longer_in_it() {
     let registry = Flaky::new();
