@@ -8,7 +8,7 @@ use crate::{
     expect::{
         both, deregister, eventually, found, holds, ids, lists, own, register, sees, sees_with,
     },
-    samples::{Dice, NAME, marked, named, service},
+    samples::{Dice, NAME, can_name, marked, named, service},
 };
 
 pub(crate) async fn a_registered_service_is_found(a: Handle<'_>, b: Handle<'_>) {
@@ -61,6 +61,7 @@ pub(crate) async fn names_that_look_alike_are_not_the_same(a: Handle<'_>, b: Han
         "go vine a",
         "go.vine.ä",
     ];
+    let names: Vec<_> = names.into_iter().filter(|name| can_name(a, name)).collect();
     for (i, name) in names.iter().enumerate() {
         register(a, named(name, "v1", &format!("n{i}"))).await;
     }
@@ -71,7 +72,9 @@ pub(crate) async fn names_that_look_alike_are_not_the_same(a: Handle<'_>, b: Han
 }
 
 pub(crate) async fn ids_that_look_alike_are_not_the_same(a: Handle<'_>, b: Handle<'_>) {
-    let all = service("v1", "a.1 A.1 a-1 a_1 ä");
+    let ids = ["a.1", "A.1", "a-1", "a_1", "ä"];
+    let ids: Vec<_> = ids.into_iter().filter(|id| can_name(a, id)).collect();
+    let all = service("v1", &ids.join(" "));
     register(a, all.clone()).await;
     holds(a, &all).await;
     holds(b, &all).await;
@@ -116,6 +119,7 @@ pub(crate) async fn every_way_to_wait_gives_an_answer(a: Handle<'_>, b: Handle<'
 pub(crate) async fn a_listing_is_sorted(a: Handle<'_>, b: Handle<'_>) {
     let mut names: Vec<_> = (0..20).map(|i| format!("go.vine.s{i:02}")).collect();
     names.extend(["B", "a", "a.b", "a-b", "ä"].map(str::to_owned));
+    names.retain(|name| can_name(a, name));
     let mut dice = Dice::new(7);
     let mut shuffled = names.clone();
     for i in (1..shuffled.len()).rev() {

@@ -34,6 +34,18 @@ pub(crate) fn branded(version: &str, ids: &str, mark: &str) -> Service {
     service(version, ids).with_metadata([("mark", mark)])
 }
 
+/// Whether the engine takes this text as a name or an id.
+pub(crate) fn can_name(registry: Handle<'_>, text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    registry.capabilities().any_names || text.chars().all(is_plain)
+}
+
+/// Whether the engine takes this address.
+pub(crate) fn can_reach(registry: Handle<'_>, address: &str) -> bool {
+    let is_ip = address.starts_with('[') || address.parse::<std::net::SocketAddr>().is_ok();
+    registry.capabilities().host_names || is_ip
+}
+
 /// A ttl that ends soon, but leaves a slow machine the time to renew it.
 pub(crate) fn short_ttl(registry: Handle<'_>) -> Duration {
     ttl(&registry.capabilities(), Duration::from_secs(1))

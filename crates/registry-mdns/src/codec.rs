@@ -223,9 +223,20 @@ pub(crate) struct Srv {
     pub(crate) target: Name,
 }
 
+/// How a packet is written, where that is a matter of dialect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Style {
+    #[default]
+    DnsSd,
+    /// As Vine for Go writes it: with these flags, SRV with priority 10 and weight 1, and an empty
+    /// TXT record without any string.
+    Go { flags: u16 },
+}
+
 /// A packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
+    pub(crate) style: Style,
     pub(crate) id: u16,
     pub(crate) response: bool,
     pub(crate) truncated: bool,
@@ -279,6 +290,7 @@ impl Message {
         }
         let [id, flags, questions, answers, authorities, additionals] = header;
         Ok(Self {
+            style: Style::default(),
             id,
             response: flags & RESPONSE != 0,
             truncated: flags & TRUNCATED != 0,
@@ -305,6 +317,9 @@ impl Message {
         if self.truncated {
             flags |= TRUNCATED;
         }
+        if let Style::Go { flags: exact } = self.style {
+            flags = exact;
+        }
         encoder.emit_u16(self.id)?;
         encoder.emit_u16(flags)?;
         encoder.emit_u16(self.questions.len() as u16)?;
@@ -318,7 +333,7 @@ impl Message {
             encoder.emit_u16(with_top_bit(CLASS_IN, question.unicast))?;
         }
         for record in sections.into_iter().flatten() {
-            write_record(encoder, record)?;
+            write_record(encoder, record, self.style)?;
         }
         Ok(())
     }
@@ -436,7 +451,11 @@ pub(crate) fn strings(txt: &[u8]) -> impl Iterator<Item = Result<&[u8], Malforme
     })
 }
 
-fn write_record(encoder: &mut BinEncoder<'_>, record: &Record) -> Result<(), ProtoError> {
+fn write_record(
+    encoder: &mut BinEncoder<'_>,
+    record: &Record,
+    style: Style,
+) -> Result<(), ProtoError> {
     record.name.0.emit(encoder)?;
     encoder.emit_u16(record.data.kind())?;
     encoder.emit_u16(with_top_bit(CLASS_IN, record.flush))?;
@@ -448,12 +467,17 @@ fn write_record(encoder: &mut BinEncoder<'_>, record: &Record) -> Result<(), Pro
         Data::Ptr(name) => name.0.emit(encoder)?,
         Data::Srv(srv) => {
             // Priority and weight have no meaning here.
-            encoder.emit_u32(0)?;
+            let (priority, weight) = match style {
+                Style::DnsSd => (0, 0),
+                Style::Go { .. } => (10, 1),
+            };
+            encoder.emit_u16(priority)?;
+            encoder.emit_u16(weight)?;
             encoder.emit_u16(srv.port)?;
             srv.target.0.emit(encoder)?;
         }
         // RFC 6763 section 6.1: an empty TXT record is one empty string.
-        Data::Txt(bytes) if bytes.is_empty() => encoder.emit(0)?,
+        Data::Txt(bytes) if bytes.is_empty() && style == Style::DnsSd => encoder.emit(0)?,
         Data::Txt(bytes) => encoder.emit_vec(bytes)?,
         Data::Nsec(kinds) => write_nsec(encoder, &record.name, kinds)?,
         Data::Other(_) => {}

@@ -27,7 +27,9 @@ use self::{browses::Browses, clock::Clock, news::News, own::Own};
 pub(crate) use self::{own::Deregistered, shared::Shared};
 use crate::{
     MdnsOptions,
-    engine::{Config, Destination, Engine, EngineEvent, Interface, NodeKey, Question, Received},
+    engine::{
+        Config, Destination, Dialects, EngineEvent, Interface, Manner, NodeKey, Question, Received,
+    },
     interfaces::{self, Monitor},
     socket::{Link, MAX_PACKET, Sockets},
 };
@@ -100,7 +102,7 @@ pub(crate) struct Driver {
     options: MdnsOptions,
     commands: mpsc::UnboundedReceiver<Command>,
     shared: Arc<Shared>,
-    engine: Engine,
+    engine: Dialects,
     view: View<Holder>,
     own: Own,
     browses: Browses,
@@ -114,16 +116,21 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Opens the sockets. That none can be opened is an outage and no error.
-    pub(crate) fn new(options: MdnsOptions, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    pub(crate) fn new(
+        options: MdnsOptions,
+        namespace: Arc<str>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
         let config = Config {
             port: options.port,
             ..Config::default()
         };
+        let manner = Manner::new(&options, namespace);
         let view = View::new();
         let mut driver = Self {
             commands,
             shared: Arc::new(Shared::new(view.reader())),
-            engine: Engine::new(config, fastrand::u64(..)),
+            engine: Dialects::new(options.dialect, config, manner, fastrand::u64(..)),
             view,
             own: Own::default(),
             browses: Browses::new(Instant::now()),

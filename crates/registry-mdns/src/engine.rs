@@ -12,8 +12,10 @@
 
 mod blobs;
 mod cache;
+mod dialects;
 mod echoes;
 mod event;
+mod go;
 mod intake;
 mod io;
 mod lease;
@@ -40,9 +42,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use dialects::Dialects;
 pub use event::{
     Config, Counters, EngineEvent, LookupId, NodeKey, Outcome, Question, Registered, Remote,
 };
+pub(crate) use go::{Manner, check_name, try_payload};
 pub use io::{Destination, Family, Interface, LinkKind, Port, Received, Transmit};
 use vine_registry::{Result, Service, Wait};
 

@@ -9,8 +9,11 @@ use std::{
 use vine_registry::{Node, Service, Wait};
 
 use crate::{
-    engine::{Config, Engine, Interface, LinkKind, Port, Question, Received},
+    engine::{
+        Config, Dialects, Engine, Interface, LinkKind, Manner, Port, Question, Received, try_payload,
+    },
     mapping::{Extras, decode},
+    options::Dialect,
 };
 
 /// Feeds a packet to an engine with registrations, browses and a look-up, in every way that it may
@@ -43,6 +46,59 @@ pub fn packet(payload: &[u8]) {
 /// Reads a TXT record.
 pub fn txt(bytes: &[u8]) {
     let _ = decode(bytes, &mut Extras::default());
+}
+
+/// Reads a TXT record of the Go dialect, also with the bytes as the JSON in it, and feeds the bytes
+/// as a packet to a process that speaks both dialects. Gives how many packets it sent in a minute.
+pub fn go(bytes: &[u8]) -> usize {
+    try_payload(bytes);
+    let start = tokio::time::Instant::now().into_std();
+    let mut engine = both(start);
+    while engine.poll_transmit().is_some() {}
+    let mut sent = 0;
+    for (port, source) in [(Port::Standing, 5353), (Port::Standing, 9), (Port::Query, 5353)] {
+        let received = Received {
+            payload: bytes,
+            source: SocketAddr::from(([10, 0, 0, 2], source)),
+            interface: 1,
+            port,
+            multicast: port == Port::Standing,
+        };
+        engine.handle_packet(start, received);
+    }
+    let end = start + Duration::from_secs(60);
+    while let Some(at) = engine.poll_timeout().filter(|at| *at <= end) {
+        engine.handle_timeout(at);
+        while engine.poll_transmit().is_some() {
+            sent += 1;
+        }
+        while engine.poll_event().is_some() {}
+    }
+    sent
+}
+
+fn both(now: Instant) -> Dialects {
+    let manner = Manner {
+        domain: None,
+        namespace: "vine".into(),
+        leads: false,
+    };
+    let mut engine = Dialects::new(Dialect::Both, Config::default(), manner, 1);
+    let interface = Interface {
+        id: 1,
+        name: "eth0".into(),
+        addresses: vec![([10, 0, 0, 1].into(), 24)],
+        kind: LinkKind::Wired,
+    };
+    engine.set_interfaces(now, vec![interface]);
+    let node = Node::new("foo-2", "10.0.0.1:80");
+    let service = Service::new("foo", "1.0.0")
+        .with_namespace("vine")
+        .with_node(node);
+    // This fits.
+    let _ = engine.register(now, 1, &Arc::new(service));
+    engine.browse(now, Question::All);
+    engine
 }
 
 fn engine(now: Instant) -> Engine {

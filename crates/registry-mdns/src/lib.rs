@@ -38,8 +38,36 @@
 //! - Who cannot reach a node says so
 //!   ([`report_unreachable`](vine_registry::Registry::report_unreachable)): if it does not answer
 //!   then, it is gone after two seconds.
+//! - Processes of Vine for Go and of go-micro speak a dialect of their own
+//!   ([below](#the-go-dialect)); [`Dialect::Both`] is understood by them and by all others.
 //! - It does not cross routers, and it does not encrypt: whoever is on the link can read and claim
 //!   everything.
+//!
+//! # The Go dialect
+//!
+//! With [`Dialect::Vine`] or [`Dialect::Both`], Go processes find, list and watch what is registered
+//! here, and the other way round. The namespace is the domain, as in Vine for Go from 1.6 on;
+//! [`MdnsOptions::domain`] sets one domain for all namespaces (`micro` for go-micro).
+//!
+//! | | told to Go processes | told by Go processes | told among processes of this crate |
+//! |---|---|---|---|
+//! | name, version, endpoints | yes | yes | yes |
+//! | node: id, metadata, IP address and port | yes | yes | yes |
+//! | namespace | as the domain | the domain; with one domain for all, what they say, else that of the registry | yes |
+//! | service metadata, OpenAPI documents, ttl, who holds an id | no | no | yes, in a key that Go passes over |
+//! | the end of a killed process | | after at most 120 s | after its ttl, at most 120 s |
+//!
+//! Its limits: names, namespaces and ids are plain ASCII with at most 63 bytes between dots (Go writes
+//! others in another way when it compares); an address is an IP address; a node with all that belongs
+//! to it takes one packet. [`Dialect::Vine`] refuses the rest with an error that says what to do; with
+//! [`Dialect::Both`] it is registered by DNS-SD alone, and a warning is logged. With both, DNS-SD
+//! decides who holds an id, and what is seen twice is there once.
+//! [`list_services`](vine_registry::Registry::list_services_with) and watches of all namespaces
+//! know the domains that processes of this crate tell of, the own one and those that announcements
+//! name: Go can't be asked for domains.
+//!
+//! What would upset Go processes is not done: no question leaves from port 5353 (so there are no
+//! probes), no answer is answered, every answer has SRV, address and TXT of one node.
 //!
 //! # Inside
 //!
@@ -61,6 +89,8 @@
 //! | 16, 18 names, headers | `codec.rs` |
 //! | none: blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
 //! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
+//! | (the Go dialect: names, payload, packets, questions, answers) | `engine/go.rs` and its folder |
+//! | (one dialect or both as one engine) | `engine/dialects.rs` |
 
 mod codec;
 mod driver;
@@ -70,7 +100,7 @@ mod options;
 mod registry;
 mod socket;
 
-pub use options::{InterfaceFilter, MdnsOptions};
+pub use options::{Dialect, InterfaceFilter, MdnsOptions};
 pub use registry::MdnsRegistry;
 
 #[doc(hidden)]

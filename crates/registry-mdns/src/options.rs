@@ -2,6 +2,8 @@ use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr};
 
 use vine_registry::{Error, Result};
 
+use crate::engine::check_name;
+
 /// Where mDNS lives, unless set otherwise: RFC 6762 section 3.
 pub(crate) const PORT: u16 = 5353;
 
@@ -29,6 +31,55 @@ pub struct MdnsOptions {
     pub ipv4: bool,
     /// Whether to use IPv6 where there is any; true unless set.
     pub ipv6: bool,
+    /// What to speak; DNS-SD unless set.
+    pub dialect: Dialect,
+    /// The domain that all namespaces share in the Go dialect. Unless set, each namespace is a domain
+    /// of its own, as in Vine for Go from 1.6 on; `micro` finds processes of go-micro.
+    pub domain: Option<String>,
+}
+
+/// How services are told and found on the network.
+///
+/// In the Go dialect names and ids are plain ASCII, addresses are IP addresses, and a node with
+/// everything that belongs to it fits into one packet. What does not is refused with
+/// [`Dialect::Vine`]; with [`Dialect::Both`] it is seen by DNS-SD alone, and a warning is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// DNS-SD (RFC 6763), as Avahi, Bonjour and the like understand it.
+    #[default]
+    DnsSd,
+    /// That of Vine for Go and of go-micro.
+    Vine,
+    /// Both at once: each node is there once, and everybody sees everybody.
+    Both,
+}
+
+impl FromStr for Dialect {
+    type Err = Error;
+
+    /// Reads `dns-sd`, `vine` or `both`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "dns-sd" => Ok(Self::DnsSd),
+            "vine" => Ok(Self::Vine),
+            "both" => Ok(Self::Both),
+            _ => Err(Error::invalid_option(
+                "mdns.dialect",
+                format!("is {text:?}; give dns-sd, vine or both"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DnsSd => "dns-sd",
+            Self::Vine => "vine",
+            Self::Both => "both",
+        })
+    }
 }
 
 impl MdnsOptions {
@@ -69,7 +120,22 @@ impl MdnsOptions {
         self
     }
 
+    /// Sets what to speak.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Sets the domain that all namespaces share in the Go dialect.
+    #[must_use]
+    pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
+        self.check_domain()?;
         if self.port == 0 {
             return Err(Error::invalid_option(
                 "mdns.port",
@@ -84,6 +150,23 @@ impl MdnsOptions {
         }
         Ok(())
     }
+
+    fn check_domain(&self) -> Result<()> {
+        let Some(domain) = &self.domain else {
+            return Ok(());
+        };
+        if self.dialect == Dialect::DnsSd {
+            return Err(Error::invalid_option(
+                "mdns.domain",
+                format!(
+                    "is {domain:?}, but only the Go dialect has domains; set mdns.dialect to vine or both, too"
+                ),
+            ));
+        }
+        check_name("mdns.domain", domain).map_err(|error| {
+            Error::invalid_option("mdns.domain", format!("can't be used: {error}"))
+        })
+    }
 }
 
 impl Default for MdnsOptions {
@@ -93,6 +176,8 @@ impl Default for MdnsOptions {
             interfaces: Vec::new(),
             ipv4: true,
             ipv6: true,
+            dialect: Dialect::default(),
+            domain: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use vine_registry::{
 };
 
 use crate::{
-    MdnsOptions,
+    Dialect, MdnsOptions,
     driver::{Command, Deregistered, Driver, Settle, Shared},
     engine::Question,
     mapping::MAX_INFLATED,
@@ -32,6 +32,12 @@ pub(crate) const NAME: &str = "mdns";
 
 /// What the keys of a TXT record leave of its strings of 255 bytes.
 const MAX_NAME_LEN: usize = 252;
+
+/// The longest name without dots in the Go dialect.
+const MAX_LABEL_LEN: usize = 63;
+
+/// What surely fits into a packet of the Go dialect: deflated, as hexadecimal digits.
+const MAX_VINE_SIZE: usize = 4_000;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -125,7 +131,8 @@ impl Inner {
             Error::unavailable(NAME, "there is no tokio runtime; call it from within one")
         })?;
         let (commands, received) = mpsc::unbounded_channel();
-        let driver = Driver::new(self.mdns.clone(), received);
+        let namespace = Arc::clone(&self.options.namespace);
+        let driver = Driver::new(self.mdns.clone(), namespace, received);
         let shared = driver.shared();
         runtime.spawn(driver.run());
         let running = Arc::new(Running { commands, shared });
@@ -217,15 +224,23 @@ impl Registry for MdnsRegistry {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::unlimited()
+        let can = Capabilities::unlimited()
             .with_ttl(
                 Duration::from_millis(100),
                 10 * YEAR,
                 Duration::from_nanos(1),
             )
-            .with_max_name_len(MAX_NAME_LEN)
-            .with_max_service_size(MAX_INFLATED)
-            .with_force_deregister(false)
+            .with_force_deregister(false);
+        match self.0.mdns.dialect {
+            Dialect::DnsSd | Dialect::Both => can
+                .with_max_name_len(MAX_NAME_LEN)
+                .with_max_service_size(MAX_INFLATED),
+            Dialect::Vine => can
+                .with_max_name_len(MAX_LABEL_LEN)
+                .with_max_service_size(MAX_VINE_SIZE)
+                .with_any_names(false)
+                .with_host_names(false),
+        }
     }
 
     async fn init(&self) -> Result<()> {
@@ -237,7 +252,9 @@ impl Registry for MdnsRegistry {
         let inner = &*self.0;
         inner.check_open()?;
         let ttl = options.ttl.or(service.ttl);
-        validate::service(&service, ttl, &self.capabilities())?;
+        // Longer names with dots in them may do in the Go dialect, too.
+        let can = self.capabilities().with_max_name_len(MAX_NAME_LEN);
+        validate::service(&service, ttl, &can)?;
         let namespace = inner.namespace(&service.namespace);
         let command = |reply| Command::Register {
             service,

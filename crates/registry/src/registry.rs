@@ -207,6 +207,11 @@ pub struct Capabilities {
     pub max_service_size: Option<usize>,
     /// Whether [`force`](DeregisterOptions::force) works.
     pub force_deregister: bool,
+    /// Whether a name, a namespace and an id may be any text; else they are made of ASCII letters,
+    /// digits and `-_/:` in parts with dots between them, and other texts may be refused.
+    pub any_names: bool,
+    /// Whether an address may have a host name; else only IP addresses are surely taken.
+    pub host_names: bool,
 }
 
 impl Capabilities {
@@ -220,6 +225,8 @@ impl Capabilities {
             max_name_len: 255,
             max_service_size: None,
             force_deregister: true,
+            any_names: true,
+            host_names: true,
         }
     }
 
@@ -243,6 +250,20 @@ impl Capabilities {
     #[must_use]
     pub fn with_max_service_size(mut self, bytes: usize) -> Self {
         self.max_service_size = Some(bytes);
+        self
+    }
+
+    /// Sets whether names, namespaces and ids may be any text.
+    #[must_use]
+    pub fn with_any_names(mut self, any: bool) -> Self {
+        self.any_names = any;
+        self
+    }
+
+    /// Sets whether addresses may have host names.
+    #[must_use]
+    pub fn with_host_names(mut self, may: bool) -> Self {
+        self.host_names = may;
         self
     }
 

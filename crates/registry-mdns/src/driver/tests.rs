@@ -10,7 +10,7 @@ fn loopback(port: u16) -> MdnsOptions {
 
 fn start(port: u16) -> (mpsc::UnboundedSender<Command>, Arc<Shared>) {
     let (commands, received) = mpsc::unbounded_channel();
-    let driver = Driver::new(loopback(port), received);
+    let driver = Driver::new(loopback(port), "vine".into(), received);
     let shared = driver.shared();
     tokio::spawn(driver.run());
     (commands, shared)
@@ -95,7 +95,7 @@ async fn after_the_first_node_the_rest_is_looked_up_too() {
 #[tokio::test(start_paused = true)]
 async fn the_driver_ends_with_its_last_handle() {
     let (commands, received) = mpsc::unbounded_channel();
-    let driver = tokio::spawn(Driver::new(loopback(19_004), received).run());
+    let driver = tokio::spawn(Driver::new(loopback(19_004), "vine".into(), received).run());
     let watcher = {
         settle(&commands, Wait::Settled).await;
         watch(&commands).await

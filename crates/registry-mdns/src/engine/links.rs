@@ -113,6 +113,12 @@ impl Links {
         self.interfaces.iter().find(|interface| interface.id == id)
     }
 
+    /// The longest of the links' quiet times.
+    pub(super) fn quiet(&self) -> Duration {
+        let quiet = self.links.iter().map(Link::quiet);
+        quiet.max().unwrap_or_default()
+    }
+
     /// Whether this host has the address.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let mut all = self.interfaces.iter().flat_map(|i| &i.addresses);

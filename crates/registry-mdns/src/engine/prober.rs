@@ -99,7 +99,7 @@ pub(super) struct Updates {
 }
 
 impl Updates {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             left: UPDATE_BURST,
             since: now,
@@ -107,7 +107,7 @@ impl Updates {
     }
 
     /// When the next one may be told.
-    fn next(&mut self, now: Instant) -> Instant {
+    pub(super) fn next(&mut self, now: Instant) -> Instant {
         while self.left < UPDATE_BURST && now >= self.since + UPDATE_INTERVAL {
             self.left += 1;
             self.since += UPDATE_INTERVAL;
@@ -122,7 +122,7 @@ impl Updates {
         }
     }
 
-    fn spend(&mut self) {
+    pub(super) fn spend(&mut self) {
         self.left = self.left.saturating_sub(1);
     }
 }

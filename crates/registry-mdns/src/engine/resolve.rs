@@ -217,7 +217,8 @@ fn remote(facts: &Facts, node: Arc<Node>) -> Remote {
     }
 }
 
-fn text(address: IpAddr, zone: Option<&str>, port: u16) -> Arc<str> {
+/// An address as people write it; `zone` is the interface that it was heard on.
+pub(super) fn text(address: IpAddr, zone: Option<&str>, port: u16) -> Arc<str> {
     match (address, zone) {
         (IpAddr::V6(v6), Some(zone)) if v6.is_unicast_link_local() => {
             format!("[{v6}%{zone}]:{port}").into()

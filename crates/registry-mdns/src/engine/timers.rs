@@ -31,10 +31,19 @@ pub(super) enum Timer {
 }
 
 /// The deadlines of an engine, the earliest first.
-#[derive(Debug, Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Entry>,
+#[derive(Debug)]
+pub(super) struct Timers<T = Timer> {
+    heap: BinaryHeap<Entry<T>>,
     order: u64,
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            order: 0,
+        }
+    }
 }
 
 /// The one deadline of something: whoever holds it decides again when it rings.
@@ -57,9 +66,9 @@ impl Alarm {
     }
 }
 
-impl Timers {
+impl<T> Timers<T> {
     /// Sees to it that `alarm` rings by `at`; it may ring before.
-    pub(super) fn set(&mut self, alarm: &mut Alarm, at: Instant, timer: impl FnOnce() -> Timer) {
+    pub(super) fn set(&mut self, alarm: &mut Alarm, at: Instant, timer: impl FnOnce() -> T) {
         if alarm.0.is_none_or(|armed| at < armed) {
             alarm.0 = Some(at);
             self.order += 1;
@@ -76,7 +85,7 @@ impl Timers {
     }
 
     /// Drops the deadlines of what is no more.
-    pub(super) fn retain(&mut self, is_set: impl Fn(Instant, &Timer) -> bool) {
+    pub(super) fn retain(&mut self, is_set: impl Fn(Instant, &T) -> bool) {
         self.heap.retain(|entry| is_set(entry.at, &entry.timer));
     }
 
@@ -86,7 +95,7 @@ impl Timers {
     }
 
     /// Takes the earliest deadline that has come.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, T)> {
         if self.next()? > now {
             return None;
         }
@@ -95,29 +104,29 @@ impl Timers {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     at: Instant,
     /// Deadlines of the same time come in the order in which they were set.
     order: u64,
-    timer: Timer,
+    timer: T,
 }
 
-impl Ord for Entry {
+impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-impl PartialOrd for Entry {
+impl<T> PartialOrd for Entry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl<T> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.order == other.order
     }
 }
 
-impl Eq for Entry {}
+impl<T> Eq for Entry<T> {}

@@ -1,4 +1,4 @@
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use vine_registry::Options;
 
 use super::value::env;
@@ -44,6 +44,22 @@ pub struct MdnsFlags {
         value_parser = BoolishValueParser::new(),
     )]
     pub ipv6: Option<bool>,
+
+    /// What to speak: DNS-SD, the dialect of Vine for Go and go-micro, or both [default: dns-sd]
+    #[arg(
+        id = "registry.mdns.dialect", long = "registry.mdns.dialect", value_name = "DIALECT",
+        help_heading = HEADING, env = env("VINE_REGISTRY_MDNS_DIALECT"),
+        value_parser = PossibleValuesParser::new(["dns-sd", "vine", "both"]),
+    )]
+    pub dialect: Option<String>,
+
+    /// Domain that all namespaces share in the Go dialect, for instance micro [default: each
+    /// namespace is a domain]
+    #[arg(
+        id = "registry.mdns.domain", long = "registry.mdns.domain", value_name = "DOMAIN",
+        help_heading = HEADING, env = env("VINE_REGISTRY_MDNS_DOMAIN"),
+    )]
+    pub domain: Option<String>,
 }
 
 impl MdnsFlags {
@@ -55,6 +71,8 @@ impl MdnsFlags {
             ("interface", interfaces),
             ("ipv4", self.ipv4.map(|on| on.to_string())),
             ("ipv6", self.ipv6.map(|on| on.to_string())),
+            ("dialect", self.dialect.clone()),
+            ("domain", self.domain.clone()),
         ];
         for (key, value) in given {
             if let Some(value) = value {

@@ -4,7 +4,7 @@ use vine_registry_mdns::{MdnsOptions, MdnsRegistry};
 use super::{no_server, unknown_setting};
 
 /// Makes the mDNS registry; its settings come as parameters, from flags or a URL:
-/// `mdns://?port=5454&interface=eth0,eth1&ipv6=false`.
+/// `mdns://?port=5454&interface=eth0,eth1&ipv6=false`, `mdns://?dialect=both&domain=vine`.
 pub(super) fn open(options: Options) -> Result<MdnsRegistry> {
     no_server("mdns", &options)?;
     let settings = settings(&options)?;
@@ -30,8 +30,14 @@ fn settings(options: &Options) -> Result<MdnsOptions> {
             }
             "ipv4" => settings.ipv4 = switch("ipv4", value)?,
             "ipv6" => settings.ipv6 = switch("ipv6", value)?,
+            "dialect" => {
+                settings.dialect = value
+                    .parse()
+                    .map_err(|_| wrong("dialect", value, "give dns-sd, vine or both"))?;
+            }
+            "domain" => settings = settings.with_domain(value),
             _ => {
-                let known = "it has port, interface, ipv4 and ipv6";
+                let known = "it has port, interface, ipv4, ipv6, dialect and domain";
                 return Err(unknown_setting("mdns", key, known));
             }
         }
@@ -56,6 +62,8 @@ fn wrong(key: &str, value: &str, remedy: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use vine_registry_mdns::Dialect;
+
     use super::*;
 
     fn parse(parameters: &[(&str, &str)]) -> Result<MdnsOptions> {
@@ -79,6 +87,11 @@ mod tests {
             .with_interfaces(["eth0", "10.0.0.7"])
             .with_ipv6(false);
         assert_eq!(parse(&given).unwrap(), expected);
+        let given = [("dialect", "both"), ("domain", "micro")];
+        let expected = MdnsOptions::new()
+            .with_dialect(Dialect::Both)
+            .with_domain("micro");
+        assert_eq!(parse(&given).unwrap(), expected);
         assert_eq!(parse(&[]).unwrap(), MdnsOptions::new());
     }
 
@@ -88,6 +101,7 @@ mod tests {
             ("port", "http", "UDP port"),
             ("ipv4", "maybe", "true or false"),
             ("prot", "1", "it has port"),
+            ("dialect", "go", "dns-sd, vine or both"),
         ] {
             let error = parse(&[(key, value)]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(remedy), "{error}");

@@ -1,0 +1,285 @@
+//! What is known of the nodes of others, and for how long.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use vine_registry::{Node, NodeRef, Service, validate};
+
+use super::{
+    Due, Go,
+    names::{split, under},
+    packets::{self, Heard},
+    payload::Payload,
+};
+use crate::{
+    codec::Message,
+    engine::{
+        EngineEvent, Question, Remote,
+        cache::{GRACE, Lease},
+        links::LinkId,
+        resolve::text,
+        timers::Alarm,
+        version::{Identity, Version},
+    },
+};
+
+/// Thousandths of a lifetime by which refreshes are spread.
+const MAX_JITTER: u32 = 20;
+
+/// A node of somebody else.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) remote: Remote,
+    /// Where it is asked for.
+    topic: String,
+    version: Version,
+    port: u16,
+    /// Who is on several links has several addresses; one is kept as long as it is heard of.
+    address: (IpAddr, Lease),
+    pub(super) lease: Lease,
+    pub(super) alarm: Alarm,
+}
+
+impl Go {
+    /// Takes answers and announcements in.
+    pub(super) fn take_response(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        link: LinkId,
+        is_near: bool,
+    ) {
+        for (from, to, ttl) in packets::pointers(message) {
+            self.hear_entry(now, &from, &to, ttl);
+        }
+        for heard in packets::nodes(message) {
+            self.hear(now, &heard, link, is_near);
+        }
+        self.look_at_lookups(now);
+    }
+
+    fn hear(&mut self, now: Instant, heard: &Heard, link: LinkId, is_near: bool) {
+        if self.own.is_own_target(&heard.target) {
+            return;
+        }
+        let Some(payload) = self.payloads.decode(&heard.txt) else {
+            return;
+        };
+        let Some((id, domain)) = self.place(&heard.instance, &payload.service) else {
+            return;
+        };
+        let namespace = self.namespace(domain, payload.namespace.as_ref());
+        let is_sound = [&*namespace, &*payload.service, id]
+            .iter()
+            .all(|text| validate::name("name", text, 255).is_ok());
+        if !is_sound {
+            return;
+        }
+        let topic = under(&payload.service, domain);
+        let identity = Identity::new(&namespace, &payload.service, &id.into());
+        if let Some(key) = self.own.key(&identity) {
+            let theirs = payload.stamp();
+            let is_theirs = !heard.is_goodbye
+                && self.manner.leads
+                && self.contest(now, key, theirs, &heard.target);
+            if !is_theirs {
+                return;
+            }
+        }
+        if heard.is_goodbye {
+            self.hear_goodbye(&identity, heard);
+            return;
+        }
+        if !self.is_wanted(&topic) {
+            self.learn_topic(now, &payload.service, domain, heard.ttl);
+            if !self.is_wanted(&topic) {
+                return;
+            }
+        }
+        self.store(now, identity.clone(), topic.clone(), heard, &payload, link);
+        self.heard(now, &topic, &heard.instance, &identity, (link, is_near));
+    }
+
+    /// Takes an instance apart to an id and a domain that matters here.
+    fn place<'a>(&self, instance: &'a str, service: &str) -> Option<(&'a str, &'a str)> {
+        let mut places = split(instance, service);
+        match &self.manner.domain {
+            Some(own) => places.find(|(_, domain)| *domain == &**own),
+            None => {
+                let last = places.next()?;
+                let wanted = |domain: &str| self.topics.contains_key(&under(service, domain));
+                if wanted(last.1) {
+                    return Some(last);
+                }
+                Some(places.find(|(_, domain)| wanted(domain)).unwrap_or(last))
+            }
+        }
+    }
+
+    fn hear_goodbye(&mut self, identity: &Identity, heard: &Heard) {
+        let is_its_own = self
+            .nodes
+            .get(identity)
+            .is_some_and(|known| known.version.is_from(&heard.target) && known.port == heard.port);
+        if is_its_own {
+            self.forget(identity);
+        }
+    }
+
+    fn store(
+        &mut self,
+        now: Instant,
+        identity: Identity,
+        topic: String,
+        heard: &Heard,
+        payload: &Payload,
+        link: LinkId,
+    ) {
+        let version = Version::new(payload.stamp(), Some(heard.target.clone()));
+        let lease = Lease::new(now, heard.ttl, self.random.u32(0..=MAX_JITTER));
+        let is_full = self.nodes.len() >= self.config.max_nodes;
+        let remote = self.remote(&identity, heard, payload, link);
+        let event = match self.nodes.get_mut(&identity) {
+            Some(known) if !version.supersedes(&known.version) => return,
+            Some(known) => {
+                let (address, last) = &known.address;
+                let is_elsewhere = version.has_epoch()
+                    && version == known.version
+                    && *address != heard.address
+                    && !last.is_over(now, None);
+                known.lease = lease;
+                known.version = version;
+                known.port = heard.port;
+                if is_elsewhere || known.remote == remote {
+                    if !is_elsewhere {
+                        known.address = (heard.address, lease);
+                    }
+                    None
+                } else {
+                    known.address = (heard.address, lease);
+                    known.remote = remote.clone();
+                    Some(EngineEvent::Changed(remote))
+                }
+            }
+            None if is_full => return,
+            None => {
+                let known = Known {
+                    remote: remote.clone(),
+                    topic,
+                    version,
+                    port: heard.port,
+                    address: (heard.address, lease),
+                    lease,
+                    alarm: Alarm::default(),
+                };
+                self.nodes.insert(identity.clone(), known);
+                Some(EngineEvent::Found(remote))
+            }
+        };
+        self.events.extend(event);
+        self.arm_node(&identity);
+    }
+
+    fn remote(
+        &self,
+        identity: &Identity,
+        heard: &Heard,
+        payload: &Payload,
+        link: LinkId,
+    ) -> Remote {
+        let more = payload.more.as_ref();
+        let address = more.and_then(|more| more.address.clone());
+        let address = address.unwrap_or_else(|| {
+            let zone = self.links.interface(link.0).map(|i| &*i.name);
+            text(heard.address, zone, heard.port)
+        });
+        let node = Node::new(Arc::clone(&identity.id), address)
+            .with_metadata(payload.metadata.clone().unwrap_or_default());
+        let node = Arc::new(node);
+        let version = payload.version.clone().unwrap_or_default();
+        let mut service = Service::new(Arc::clone(&identity.name), version)
+            .with_namespace(Arc::clone(&identity.namespace))
+            .with_endpoints(payload.endpoints.clone().unwrap_or_default())
+            .with_node(Arc::clone(&node));
+        if let Some(more) = more {
+            service = service
+                .with_metadata(more.metadata.clone())
+                .with_apis(Arc::clone(&more.apis));
+            service.ttl = more.ttl;
+        }
+        let stamp = payload.stamp();
+        Remote {
+            service: Arc::new(service),
+            node,
+            epoch: stamp.epoch,
+            changed: stamp.changed,
+        }
+    }
+
+    /// Forgets a node and says that it is gone.
+    pub(super) fn forget(&mut self, identity: &Identity) {
+        if let Some(known) = self.nodes.remove(identity) {
+            self.events.push_back(EngineEvent::Gone(known.remote));
+        }
+    }
+
+    /// Forgets the nodes that nobody asks for any more.
+    pub(super) fn forget_unwanted(&mut self) {
+        let topics = &self.topics;
+        let unwanted = |known: &Known| !topics.contains_key(&known.topic);
+        let gone = self.nodes.iter().filter(|(_, known)| unwanted(known));
+        let gone: Vec<_> = gone.map(|(identity, _)| identity.clone()).collect();
+        for identity in gone {
+            self.forget(&identity);
+        }
+    }
+
+    /// Forgets a node that DNS-SD says is gone, if it is the very registration that is known here.
+    pub(crate) fn forget_registration(&mut self, node: &NodeRef, epoch: u64) {
+        let identity = Self::identity(node);
+        let known = self.nodes.get(&identity);
+        if epoch != 0 && known.is_some_and(|known| known.remote.epoch == epoch) {
+            self.forget(&identity);
+        }
+    }
+
+    /// Whether a node is known that answers the question.
+    pub(super) fn has_found(&self, question: &Question) -> bool {
+        self.nodes.keys().any(|identity| identity.answers(question))
+    }
+
+    fn arm_node(&mut self, identity: &Identity) {
+        let floor = self.expiry_floor;
+        if let Some(known) = self.nodes.get_mut(identity) {
+            let at = known.lease.next(floor);
+            self.timers
+                .set(&mut known.alarm, at, || Due::Node(identity.clone()));
+        }
+    }
+
+    pub(super) fn arm_all_nodes(&mut self) {
+        let all: Vec<_> = self.nodes.keys().cloned().collect();
+        for identity in all {
+            self.arm_node(&identity);
+        }
+    }
+
+    /// Asks again for what is about to expire, and forgets what has.
+    pub(super) fn node_due(&mut self, now: Instant, at: Instant, identity: &Identity) {
+        let floor = self.expiry_floor;
+        let Some(known) = self.nodes.get_mut(identity) else {
+            return;
+        };
+        if !known.alarm.rings(at) || self.is_stale {
+            return;
+        }
+        if known.lease.is_over(now, floor) {
+            self.forget(identity);
+            return;
+        }
+        if known.lease.take_refresh(now) {
+            let topic = known.topic.clone();
+            self.ask_soon(now, &topic, GRACE);
+        }
+        self.arm_node(identity);
+    }
+}

@@ -1,0 +1,212 @@
+//! Asking once, and knowing when the answer is complete.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use vine_registry::Wait;
+
+use super::{Due, Go};
+use crate::engine::{
+    EngineEvent, LinkKind, LookupId, Outcome, Question, links::LinkId, timers::Alarm,
+    version::Identity,
+};
+
+/// When to ask, after the beginning, and whether also when something was found: each question
+/// brings every answer again.
+const ROUNDS: [(Duration, bool); 4] = [
+    (Duration::ZERO, true),
+    (Duration::from_millis(20), true),
+    (Duration::from_millis(100), false),
+    (Duration::from_millis(400), false),
+];
+/// When there is nobody.
+const GIVE_UP: Duration = Duration::from_secs(1);
+/// Answers that take longer tell nothing about the link.
+const PLAUSIBLE: Duration = Duration::from_millis(500);
+
+/// A look-up.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) question: Question,
+    wait: Wait,
+    began: Instant,
+    rounds: usize,
+    found: bool,
+    heard: HashSet<String>,
+    /// When something new came, by link.
+    news: HashMap<LinkId, Instant>,
+    pub(super) alarm: Alarm,
+}
+
+impl Go {
+    /// Begins a look-up by this id; its end is told.
+    pub(crate) fn lookup(&mut self, now: Instant, id: LookupId, question: Question, wait: Wait) {
+        let now = self.advance(now);
+        if self.links.is_empty() {
+            self.finish(now, id, Outcome::Offline);
+            return;
+        }
+        let is_own = self.own.iter().any(|own| own.identity.answers(&question));
+        let found = is_own || self.has_found(&question);
+        let lookup = Lookup {
+            question: question.clone(),
+            wait,
+            began: now,
+            rounds: 0,
+            found,
+            heard: HashSet::new(),
+            news: HashMap::new(),
+            alarm: Alarm::default(),
+        };
+        self.lookups.insert(id, lookup);
+        self.begin(now, &question);
+        self.look_at(now, id);
+    }
+
+    pub(crate) fn cancel_lookup(&mut self, now: Instant, id: LookupId) {
+        let now = self.advance(now);
+        if self.lookups.remove(&id).is_some() {
+            self.release_topics(now);
+        }
+    }
+
+    fn finish(&mut self, now: Instant, id: LookupId, outcome: Outcome) {
+        self.events
+            .push_back(EngineEvent::LookupDone { id, outcome });
+        if self.lookups.remove(&id).is_some() {
+            self.release_topics(now);
+        }
+    }
+
+    pub(super) fn finish_lookups(&mut self) {
+        let mut ids: Vec<_> = self.lookups.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(now) = self.now {
+                self.finish(now, id, Outcome::Offline);
+            }
+        }
+    }
+
+    /// A node or an entry of a list was heard of.
+    pub(super) fn heard(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        what: &str,
+        identity: &Identity,
+        (link, is_near): (LinkId, bool),
+    ) {
+        let asked = self.topics.get(topic).and_then(|topic| topic.asked);
+        let mut is_news = false;
+        for (id, lookup) in &mut self.lookups {
+            if identity.answers(&lookup.question) {
+                lookup.found = true;
+                self.stirred.insert(*id);
+                if lookup.heard.insert(what.to_owned()) {
+                    lookup.news.insert(link, now);
+                    is_news = true;
+                }
+            }
+        }
+        if is_news
+            && !is_near
+            && let Some(delay) = asked.map(|asked| now.saturating_duration_since(asked))
+            && delay < PLAUSIBLE
+            && let Some(link) = self.links.get_mut(link)
+        {
+            link.delays.observe(delay);
+        }
+    }
+
+    /// Something new is to be asked for: what comes of it is waited for.
+    pub(super) fn stir_all(&mut self, now: Instant) {
+        let links = self.links.ids();
+        for (id, lookup) in &mut self.lookups {
+            if lookup.question == Question::All {
+                lookup.news.extend(links.iter().map(|link| (*link, now)));
+                self.stirred.insert(*id);
+            }
+        }
+    }
+
+    pub(super) fn look_at_lookups(&mut self, now: Instant) {
+        let mut stirred: Vec<_> = self.stirred.drain().collect();
+        stirred.sort_unstable();
+        for id in stirred {
+            self.look_at(now, id);
+        }
+    }
+
+    pub(super) fn lookup_due(&mut self, now: Instant, at: Instant, id: LookupId) {
+        let lookup = self.lookups.get_mut(&id);
+        if lookup.is_some_and(|lookup| lookup.alarm.rings(at)) {
+            self.look_at(now, id);
+        }
+    }
+
+    fn look_at(&mut self, now: Instant, id: LookupId) {
+        let Some(lookup) = self.lookups.get(&id) else {
+            return;
+        };
+        let end = |wait: Duration, outcome| {
+            // A wait too long to be counted is looked at again now and then.
+            let at = lookup.began.checked_add(wait);
+            (
+                at.unwrap_or_else(|| now + Duration::from_secs(3_600)),
+                outcome,
+            )
+        };
+        let (until, outcome) = match (lookup.wait, lookup.found) {
+            (Wait::First, true) => (now, Outcome::First),
+            (Wait::For(wait), true) => end(wait, Outcome::Elapsed),
+            (Wait::For(wait), false) => end(wait, Outcome::NotFound),
+            (_, false) => end(GIVE_UP, Outcome::NotFound),
+            (_, true) => (self.quiet_at(lookup), Outcome::Settled),
+        };
+        if until <= now {
+            self.finish(now, id, outcome);
+            return;
+        }
+        let next = self.ask_due_rounds(now, id);
+        let at = next.map_or(until, |next| next.min(until));
+        if let Some(lookup) = self.lookups.get_mut(&id) {
+            self.timers.set(&mut lookup.alarm, at, || Due::Lookup(id));
+        }
+    }
+
+    /// When nothing new is to be expected any more.
+    fn quiet_at(&self, lookup: &Lookup) -> Instant {
+        let quiet = self.links.iter().map(|link| {
+            let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
+            last + link.quiet()
+        });
+        quiet.max().unwrap_or(lookup.began)
+    }
+
+    fn ask_due_rounds(&mut self, now: Instant, id: LookupId) -> Option<Instant> {
+        loop {
+            let lookup = self.lookups.get_mut(&id)?;
+            let (delay, always) = ROUNDS.get(lookup.rounds)?;
+            let at = lookup.began + *delay;
+            if at > now {
+                return Some(at);
+            }
+            let is_first = lookup.rounds == 0;
+            lookup.rounds += 1;
+            if lookup.found && !always {
+                continue;
+            }
+            let question = lookup.question.clone();
+            // What loopback did not bring the first time does not exist.
+            let links = self.links.iter();
+            let links = links.filter(|link| is_first || link.kind != LinkKind::Loopback);
+            let links: Vec<_> = links.map(|link| link.id).collect();
+            for topic in self.topics_of(&question) {
+                self.ask(now, &topic, &links);
+            }
+        }
+    }
+}
