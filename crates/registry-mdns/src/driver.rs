@@ -233,8 +233,7 @@ impl Driver {
             Command::Settle(settle) => self.settle(settle),
             Command::Reconfirm(node) => {
                 let now = Instant::now().into_std();
-                self.engine
-                    .reconfirm(now, &node.namespace, &node.service, &node.id);
+                self.engine.reconfirm(now, &node);
             }
             Command::Watch {
                 topic,

@@ -10,7 +10,8 @@ use vine_registry::{Node, Service, Wait};
 
 use crate::{
     engine::{
-        Config, Dialects, Engine, Interface, LinkKind, Manner, Port, Question, Received, try_payload,
+        Config, Dialects, Engine, Interface, LinkKind, Manner, Port, Question, Received,
+        try_payload,
     },
     mapping::{Extras, decode},
     options::Dialect,
@@ -56,7 +57,11 @@ pub fn go(bytes: &[u8]) -> usize {
     let mut engine = both(start);
     while engine.poll_transmit().is_some() {}
     let mut sent = 0;
-    for (port, source) in [(Port::Standing, 5353), (Port::Standing, 9), (Port::Query, 5353)] {
+    for (port, source) in [
+        (Port::Standing, 5353),
+        (Port::Standing, 9),
+        (Port::Query, 5353),
+    ] {
         let received = Received {
             payload: bytes,
             source: SocketAddr::from(([10, 0, 0, 2], source)),

@@ -263,6 +263,40 @@ impl Dialects {
         }
     }
 
+    /// See [`Engine::wake`].
+    pub(crate) fn wake(&mut self, now: Instant, slept: Duration) {
+        self.note(now);
+        if let Some(sd) = &mut self.sd {
+            sd.wake(now, slept);
+        }
+        if let Some(go) = &mut self.go {
+            go.wake(now, slept);
+        }
+    }
+
+    /// See [`Engine::reconfirm`].
+    pub(crate) fn reconfirm(&mut self, now: Instant, node: &NodeRef) {
+        self.note(now);
+        if let Some(sd) = &mut self.sd {
+            sd.reconfirm(now, &node.namespace, &node.service, &node.id);
+        }
+        if let Some(go) = &mut self.go {
+            go.reconfirm(now, node);
+        }
+    }
+
+    /// See [`Engine::is_certain`].
+    pub(crate) fn is_certain(&self, question: &Question) -> bool {
+        match (&self.sd, &self.go) {
+            (Some(sd), Some(go)) => {
+                sd.is_certain(question) && (!go.is_stale() || go.is_all_near(question))
+            }
+            (Some(sd), None) => sd.is_certain(question),
+            (None, Some(go)) => go.is_certain(question),
+            (None, None) => true,
+        }
+    }
+
     fn note(&mut self, now: Instant) {
         self.now = Some(self.now.map_or(now, |before| before.max(now)));
     }

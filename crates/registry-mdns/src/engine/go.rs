@@ -18,6 +18,7 @@ mod answers;
 mod cache;
 mod lookups;
 mod names;
+mod outage;
 mod own;
 mod packets;
 mod payload;
@@ -25,13 +26,13 @@ mod questions;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::BuildHasher,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use vine_registry::NodeRef;
 
-pub(crate) use self::{names::check as check_name, payload::try_payload};
 use self::{
     cache::Known,
     lookups::Lookup,
@@ -39,9 +40,11 @@ use self::{
     payload::Payloads,
     questions::{Listed, Topic},
 };
+pub(crate) use self::{names::check as check_name, payload::try_payload};
 use super::{
-    Config, Destination, EngineEvent, Family, Interface, LookupId, NodeKey, Port, Question,
-    Received, Transmit,
+    Config, Destination, EngineEvent, Family, LookupId, NodeKey, Port, Question, Received,
+    Transmit,
+    lease::{Expiry, Source},
     links::{LinkId, Links},
     outbox::Outbox,
     timers::Timers,
@@ -52,8 +55,6 @@ use crate::{
     options::{Dialect, MdnsOptions},
 };
 
-/// How long after an outage nothing expires.
-const RECOVERY: Duration = Duration::from_secs(10);
 /// The lifetime of a record, unless a registration has a shorter ttl.
 const TTL: u32 = 120;
 
@@ -90,6 +91,14 @@ enum Due {
     Outbox,
 }
 
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    by: Source,
+    /// Whether the sender is on this host.
+    is_near: bool,
+}
+
 /// One participant that speaks the Go dialect.
 #[derive(Debug)]
 pub(crate) struct Go {
@@ -97,6 +106,7 @@ pub(crate) struct Go {
     manner: Manner,
     seed: u64,
     random: fastrand::Rng,
+    hasher: foldhash::fast::RandomState,
     links: Links,
     own: Own,
     nodes: Map<Identity, Known>,
@@ -111,8 +121,7 @@ pub(crate) struct Go {
     events: VecDeque<EngineEvent>,
     now: Option<Instant>,
     is_stale: bool,
-    /// Nothing expires before this.
-    expiry_floor: Option<Instant>,
+    expiry: Expiry,
 }
 
 impl Go {
@@ -136,28 +145,8 @@ impl Go {
             events: VecDeque::new(),
             now: None,
             is_stale: false,
-            expiry_floor: None,
-        }
-    }
-
-    pub(crate) fn set_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
-        let now = self.advance(now);
-        let is_new = self.links.replace(interfaces);
-        if self.links.is_empty() {
-            if !std::mem::replace(&mut self.is_stale, true) {
-                self.finish_lookups();
-                self.events.push_back(EngineEvent::Stale);
-            }
-            return;
-        }
-        if std::mem::take(&mut self.is_stale) {
-            self.events.push_back(EngineEvent::Live);
-            self.expiry_floor = Some(now + RECOVERY);
-            self.arm_all_nodes();
-        }
-        if is_new {
-            self.announce_all(now);
-            self.ask_again(now);
+            expiry: Expiry::default(),
+            hasher: foldhash::fast::RandomState::default(),
         }
     }
 
@@ -174,8 +163,14 @@ impl Go {
         }
         if message.response {
             if received.source.port() == self.config.port && (received.multicast || is_on_link) {
-                let is_near = self.links.is_own(source);
-                self.take_response(now, &message, link, is_near);
+                let origin = Origin {
+                    is_near: self.links.is_own(source),
+                    by: Source {
+                        link,
+                        host: self.hasher.hash_one(source) as u32,
+                    },
+                };
+                self.take_response(now, &message, origin);
             }
         } else if is_on_link && received.port == Port::Standing && received.source.port() != 0 {
             self.take_query(now, &message, received.source, link);

@@ -1,12 +1,17 @@
 //! What is known of the nodes of others, and for how long.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use vine_registry::{Node, NodeRef, Service, validate};
 
 use super::{
-    Due, Go,
+    Due, Go, Origin,
     names::{split, under},
+    outage::{Trial, Verdict},
     packets::{self, Heard},
     payload::Payload,
 };
@@ -14,8 +19,8 @@ use crate::{
     codec::Message,
     engine::{
         EngineEvent, Question, Remote,
-        cache::{GRACE, Lease},
-        links::LinkId,
+        cache::GRACE,
+        lease::Lease,
         resolve::text,
         timers::Alarm,
         version::{Identity, Version},
@@ -36,28 +41,25 @@ pub(super) struct Known {
     /// Who is on several links has several addresses; one is kept as long as it is heard of.
     address: (IpAddr, Lease),
     pub(super) lease: Lease,
+    /// Whether the last that was heard of it came from this very host.
+    pub(super) is_near: bool,
+    pub(super) trial: Option<Trial>,
     pub(super) alarm: Alarm,
 }
 
 impl Go {
     /// Takes answers and announcements in.
-    pub(super) fn take_response(
-        &mut self,
-        now: Instant,
-        message: &Message,
-        link: LinkId,
-        is_near: bool,
-    ) {
+    pub(super) fn take_response(&mut self, now: Instant, message: &Message, origin: Origin) {
         for (from, to, ttl) in packets::pointers(message) {
             self.hear_entry(now, &from, &to, ttl);
         }
         for heard in packets::nodes(message) {
-            self.hear(now, &heard, link, is_near);
+            self.hear(now, &heard, origin);
         }
         self.look_at_lookups(now);
     }
 
-    fn hear(&mut self, now: Instant, heard: &Heard, link: LinkId, is_near: bool) {
+    fn hear(&mut self, now: Instant, heard: &Heard, origin: Origin) {
         if self.own.is_own_target(&heard.target) {
             return;
         }
@@ -95,8 +97,15 @@ impl Go {
                 return;
             }
         }
-        self.store(now, identity.clone(), topic.clone(), heard, &payload, link);
-        self.heard(now, &topic, &heard.instance, &identity, (link, is_near));
+        self.store(
+            now,
+            identity.clone(),
+            topic.clone(),
+            heard,
+            &payload,
+            origin,
+        );
+        self.heard(now, &topic, &heard.instance, &identity, origin);
     }
 
     /// Takes an instance apart to an id and a domain that matters here.
@@ -132,12 +141,13 @@ impl Go {
         topic: String,
         heard: &Heard,
         payload: &Payload,
-        link: LinkId,
+        origin: Origin,
     ) {
         let version = Version::new(payload.stamp(), Some(heard.target.clone()));
-        let lease = Lease::new(now, heard.ttl, self.random.u32(0..=MAX_JITTER));
+        let jitter = self.random.u32(0..=MAX_JITTER);
+        let lease = Lease::new(now, heard.ttl, jitter, origin.by);
         let is_full = self.nodes.len() >= self.config.max_nodes;
-        let remote = self.remote(&identity, heard, payload, link);
+        let remote = self.remote(&identity, heard, payload, origin);
         let event = match self.nodes.get_mut(&identity) {
             Some(known) if !version.supersedes(&known.version) => return,
             Some(known) => {
@@ -145,8 +155,10 @@ impl Go {
                 let is_elsewhere = version.has_epoch()
                     && version == known.version
                     && *address != heard.address
-                    && !last.is_over(now, None);
+                    && !last.is_over(now, &self.expiry);
                 known.lease = lease;
+                known.is_near = origin.is_near;
+                known.trial = None;
                 known.version = version;
                 known.port = heard.port;
                 if is_elsewhere || known.remote == remote {
@@ -169,6 +181,8 @@ impl Go {
                     port: heard.port,
                     address: (heard.address, lease),
                     lease,
+                    is_near: origin.is_near,
+                    trial: None,
                     alarm: Alarm::default(),
                 };
                 self.nodes.insert(identity.clone(), known);
@@ -184,12 +198,12 @@ impl Go {
         identity: &Identity,
         heard: &Heard,
         payload: &Payload,
-        link: LinkId,
+        origin: Origin,
     ) -> Remote {
         let more = payload.more.as_ref();
         let address = more.and_then(|more| more.address.clone());
         let address = address.unwrap_or_else(|| {
-            let zone = self.links.interface(link.0).map(|i| &*i.name);
+            let zone = self.links.interface(origin.by.link.0).map(|i| &*i.name);
             text(heard.address, zone, heard.port)
         });
         let node = Node::new(Arc::clone(&identity.id), address)
@@ -247,12 +261,14 @@ impl Go {
         self.nodes.keys().any(|identity| identity.answers(question))
     }
 
-    fn arm_node(&mut self, identity: &Identity) {
-        let floor = self.expiry_floor;
+    pub(super) fn arm_node(&mut self, identity: &Identity) {
         if let Some(known) = self.nodes.get_mut(identity) {
-            let at = known.lease.next(floor);
-            self.timers
-                .set(&mut known.alarm, at, || Due::Node(identity.clone()));
+            let trial = known.trial.as_ref().map(Trial::next);
+            let next = known.lease.next(&self.expiry);
+            if let Some(at) = trial.into_iter().chain(next).min() {
+                self.timers
+                    .set(&mut known.alarm, at, || Due::Node(identity.clone()));
+            }
         }
     }
 
@@ -265,20 +281,26 @@ impl Go {
 
     /// Asks again for what is about to expire, and forgets what has.
     pub(super) fn node_due(&mut self, now: Instant, at: Instant, identity: &Identity) {
-        let floor = self.expiry_floor;
         let Some(known) = self.nodes.get_mut(identity) else {
             return;
         };
-        if !known.alarm.rings(at) || self.is_stale {
+        if !known.alarm.rings(at) {
             return;
         }
-        if known.lease.is_over(now, floor) {
+        if known.lease.is_cut_off(&self.expiry) {
+            known.trial = None;
+        }
+        let verdict = known.try_it(now);
+        if verdict == Verdict::Gone || known.lease.is_over(now, &self.expiry) {
             self.forget(identity);
             return;
         }
-        if known.lease.take_refresh(now) {
-            let topic = known.topic.clone();
-            self.ask_soon(now, &topic, GRACE);
+        let is_refresh = known.lease.take_refresh(now);
+        let topic = known.topic.clone();
+        match verdict {
+            Verdict::Ask => self.ask_soon(now, &topic, Duration::ZERO),
+            _ if is_refresh => self.ask_soon(now, &topic, GRACE),
+            _ => {}
         }
         self.arm_node(identity);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use vine_registry::Wait;
 
-use super::{Due, Go};
+use super::{Due, Go, Origin};
 use crate::engine::{
     EngineEvent, LinkKind, LookupId, Outcome, Question, links::LinkId, timers::Alarm,
     version::Identity,
@@ -97,8 +97,9 @@ impl Go {
         topic: &str,
         what: &str,
         identity: &Identity,
-        (link, is_near): (LinkId, bool),
+        origin: Origin,
     ) {
+        let link = origin.by.link;
         let asked = self.topics.get(topic).and_then(|topic| topic.asked);
         let mut is_news = false;
         for (id, lookup) in &mut self.lookups {
@@ -112,7 +113,7 @@ impl Go {
             }
         }
         if is_news
-            && !is_near
+            && !origin.is_near
             && let Some(delay) = asked.map(|asked| now.saturating_duration_since(asked))
             && delay < PLAUSIBLE
             && let Some(link) = self.links.get_mut(link)

@@ -153,7 +153,12 @@ impl Payload {
 pub(crate) fn try_payload(bytes: &[u8]) {
     let _ = Payload::decode(bytes);
     // But for numbers with a fraction, which only documents have.
-    let has_apis = |payload: &Payload| payload.more.as_ref().is_some_and(|more| !more.apis.is_empty());
+    let has_apis = |payload: &Payload| {
+        payload
+            .more
+            .as_ref()
+            .is_some_and(|more| !more.apis.is_empty())
+    };
     if let Some(payload) = deflate(bytes).and_then(|txt| Payload::decode(&txt))
         && !has_apis(&payload)
         && let Ok(txt) = payload.encode()

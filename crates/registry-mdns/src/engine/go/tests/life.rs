@@ -324,3 +324,53 @@ fn there_are_no_echo_storms() {
         }
     }
 }
+
+#[test]
+fn who_cannot_be_reached_and_does_not_answer_is_gone_after_two_seconds() {
+    for dialect in DIALECTS {
+        let mut link = Link::new(19);
+        let (here, there) = (link.host(), link.host());
+        let one = link.add(here, Process::ours(dialect));
+        link.browse(one, "foo");
+        let go = link.add(there, Process::go(&[go_service("n1", 80)]));
+        link.run_ms(5_000);
+        let node = vine_registry::NodeRef::new("foo", "n1").with_namespace("vine");
+        link.ours(one, |engine, now| engine.reconfirm(now, &node));
+        link.run_ms(3_000);
+        assert_eq!(link.known(one).len(), 1, "it answers");
+        link.kill(go);
+        link.ours(one, |engine, now| engine.reconfirm(now, &node));
+        link.run_ms(1_900);
+        assert_eq!(link.known(one).len(), 1);
+        link.run_ms(200);
+        assert_eq!(link.known(one), []);
+    }
+}
+
+#[test]
+fn an_outage_deletes_nothing() {
+    for dialect in DIALECTS {
+        let mut link = Link::new(20);
+        let (here, there) = (link.host(), link.host());
+        let one = link.add(here, Process::ours(dialect));
+        link.browse(one, "foo");
+        let go = link.add(there, Process::go(&[go_service("n1", 80)]));
+        link.run_ms(5_000);
+        let interfaces = link.interfaces(here);
+        link.ours(one, |engine, now| engine.set_interfaces(now, Vec::new()));
+        link.kill(go);
+        link.run_ms(600_000);
+        let events = link.events(one);
+        assert!(matches!(events[..], [.., EngineEvent::Stale]), "{events:?}");
+        assert_eq!(link.known(one).len(), 1);
+        let question = of("foo");
+        link.ours(one, |engine, now| {
+            assert!(!engine.is_certain(&question));
+            engine.set_interfaces(now, interfaces);
+        });
+        link.run_ms(9_900);
+        assert_eq!(link.events(one), [EngineEvent::Live]);
+        link.run_ms(200);
+        assert_eq!(link.known(one), []);
+    }
+}

@@ -215,13 +215,17 @@ impl Link {
         self.hosts.len() - 1
     }
 
-    pub(super) fn add(&mut self, host: usize, mut process: Process) -> usize {
-        let interface = Interface {
+    pub(super) fn interfaces(&self, host: usize) -> Vec<Interface> {
+        vec![Interface {
             id: 1,
             name: "eth0".into(),
             addresses: vec![(IpAddr::V4(self.hosts[host]), 24)],
             kind: LinkKind::Wired,
-        };
+        }]
+    }
+
+    pub(super) fn add(&mut self, host: usize, mut process: Process) -> usize {
+        let interfaces = self.interfaces(host);
         let number = self.processes.len();
         match &mut process {
             Process::Ours(ours) => {
@@ -230,7 +234,7 @@ impl Link {
                 let manner = Manner::new(&options, Arc::clone(&ours.namespace));
                 let seed = self.random.u64(..);
                 let mut engine = Dialects::new(ours.dialect, Config::default(), manner, seed);
-                engine.set_interfaces(self.now, vec![interface]);
+                engine.set_interfaces(self.now, interfaces);
                 ours.engine = Some(engine);
             }
             Process::Go(go) => {
