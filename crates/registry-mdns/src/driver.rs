@@ -31,7 +31,7 @@ use crate::{
         Config, Destination, Dialects, EngineEvent, Interface, Manner, NodeKey, Question, Received,
     },
     interfaces::{self, Monitor},
-    socket::{Link, MAX_PACKET, Sockets},
+    socket::{KNOWS_DESTINATIONS, Link, MAX_PACKET, Sockets},
 };
 
 /// How much is taken in before the engine gets to answer.
@@ -123,6 +123,7 @@ impl Driver {
     ) -> Self {
         let config = Config {
             port: options.port,
+            knows_destinations: KNOWS_DESTINATIONS,
             ..Config::default()
         };
         let manner = Manner::new(&options, namespace);

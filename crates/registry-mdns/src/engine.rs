@@ -26,6 +26,7 @@ mod outbox;
 mod overheard;
 mod own;
 mod packing;
+mod peers;
 mod prober;
 mod querier;
 mod reconfirm;
@@ -61,6 +62,7 @@ use self::{
     outbox::Outbox,
     overheard::{Overheard, UNDER_WAY},
     own::{Goodbye, Registrations},
+    peers::Peers,
     querier::MAX_JITTER,
     responder::Deferred,
     timers::{Alarm, Timer, Timers},
@@ -92,6 +94,7 @@ pub struct Engine {
     timers: Timers,
     echoes: Echoes,
     overheard: Overheard,
+    peers: Peers,
     /// Thousandths of their lifetime by which what is heard now is refreshed later than it could be.
     jitter: u32,
     batch: Batch,
@@ -166,6 +169,7 @@ impl Engine {
             timers: Timers::default(),
             echoes: Echoes::default(),
             overheard: Overheard::default(),
+            peers: Peers::default(),
             batch: Batch::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
@@ -236,18 +240,18 @@ impl Engine {
         if !message.plain || self.links.get_mut(link).is_none() {
             self.counters.ignored += 1;
         } else if !message.response {
-            let is_near = received.multicast && self.links.is_own(source);
+            let is_near = received.port == Port::Standing && self.links.is_own(source);
             if is_near && self.echoes.take(now, link, received.payload) {
                 return;
             }
             // RFC 6762 section 11: never answer off the link.
             if is_on_link && received.port == Port::Standing && received.source.port() != 0 {
-                self.take_query(now, message, received.source, link);
+                self.take_query(now, message, received.source, link, received.multicast);
             } else {
                 self.counters.ignored += 1;
             }
         } else if let Some(origin) = self.origin(now, &message, &received, link)
-            && (received.multicast || is_on_link)
+            && (received.multicast && self.config.knows_destinations || is_on_link)
         {
             self.take_response(now, &message, &origin);
         } else {

@@ -19,6 +19,7 @@ use std::{
 
 pub(crate) use link::Link;
 use link::{Bound, Source};
+pub(crate) use platform::KNOWS_DESTINATIONS;
 
 use crate::engine::{Interface, Port};
 

@@ -124,6 +124,9 @@ pub struct Config {
     pub port: u16,
     /// How many remote nodes are remembered at most.
     pub max_nodes: usize,
+    /// Whether [`Received::multicast`](super::Received::multicast) is certain. If it is not, a
+    /// packet counts only if its source is on the link (RFC 6762 section 11).
+    pub knows_destinations: bool,
     /// The lifetime of the records of a registration without a ttl: 120 s (RFC 6762 section 10).
     pub default_ttl: Duration,
 }
@@ -133,6 +136,7 @@ impl Default for Config {
         Self {
             port: 5353,
             max_nodes: 65_536,
+            knows_destinations: true,
             default_ttl: Duration::from_secs(120),
         }
     }

@@ -77,6 +77,7 @@ impl Engine {
         if !origin.is_weak() {
             self.hear_answers(now, message, origin.by.link);
         }
+        self.peers.see(message, &self.own, &self.names.service_type);
         let records = || message.answers.iter().chain(&message.additionals);
         let mut verdicts = Map::default();
         for (name, said) in self.said(records()) {

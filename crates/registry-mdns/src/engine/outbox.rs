@@ -1,7 +1,8 @@
 //! Packets on their way out, at a pace that receivers can follow.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -10,53 +11,94 @@ use super::{Destination, Transmit, links::LinkId, timers::Alarm};
 /// So many packets go to one destination in one [`WINDOW`]: receive buffers are small.
 const BURST: u32 = 64;
 const WINDOW: Duration = Duration::from_millis(2);
-/// Bytes a second to one asker in the long run, and how many at once (a spoofed source must not
-/// make a weapon of this).
-const BYTES_PER_SECOND: u64 = 64 * 1024;
-const BYTES_AT_ONCE: u64 = 1024 * 1024;
-/// Askers to keep accounts of at a time.
-const MAX_FLOWS: usize = 1_024;
-
-type Flows = HashMap<(LinkId, Destination), Flow>;
+/// To one host in the long run, 64 KiB a second (a spoofed source must not make a weapon of this).
+const TIME_FOR_A_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (64 * 1024));
+/// Bytes at once: so many, and for each registered node, so that all of them can be told.
+const BYTES_AT_ONCE: u32 = 256 * 1024;
+const BYTES_FOR_A_NODE: u32 = 2 * 1024;
+/// Hosts to keep accounts of at a time.
+const MAX_ACCOUNTS: usize = 1_024;
+/// Bytes that may wait to be sent to single hosts, in all.
+const MAX_WAITING: usize = 8 * 1024 * 1024;
 
 /// Packets to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ready: VecDeque<Transmit>,
-    delayed: Vec<(Instant, Transmit)>,
-    flows: Flows,
+    delayed: BTreeMap<(Instant, u64), Transmit>,
+    flows: HashMap<(LinkId, Destination), Flow>,
+    /// When each host will have been sent no more than it is entitled to.
+    accounts: HashMap<IpAddr, Instant>,
+    /// How far ahead that may be.
+    credit: Duration,
+    /// Bytes in packets to single hosts that have not been popped yet.
+    pub(super) waiting: usize,
+    order: u64,
     pub(super) alarm: Alarm,
     pub(super) sent: u64,
     pub(super) throttled: u64,
 }
 
+/// The packets to one destination, in order.
 #[derive(Debug)]
 struct Flow {
     waiting: VecDeque<Transmit>,
     window: Instant,
     in_window: u32,
-    spent: u64,
-    since: Instant,
 }
 
 impl Outbox {
-    /// Sends a packet as soon as its destination can take it.
-    pub(super) fn push(&mut self, now: Instant, transmit: Transmit) {
-        let key = ((transmit.interface, transmit.family), transmit.to);
-        let full = self.flows.len() >= MAX_FLOWS;
-        let flow = match self.flows.entry(key) {
-            Entry::Occupied(flow) => flow.into_mut(),
-            Entry::Vacant(_) if full => {
+    /// Takes into account how many nodes there are to tell of.
+    pub(super) fn allow_for(&mut self, nodes: usize) {
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        let bytes = BYTES_AT_ONCE.saturating_add(BYTES_FOR_A_NODE.saturating_mul(nodes));
+        self.credit = TIME_FOR_A_BYTE * bytes;
+    }
+
+    /// Sends a packet as soon as its destination can take it, but not before `at`. What goes to
+    /// single hosts is limited, unless it goes to this very one (`is_near`).
+    pub(super) fn push(&mut self, now: Instant, at: Instant, is_near: bool, transmit: Transmit) {
+        if let Destination::Unicast(to) = transmit.to {
+            let bytes = transmit.payload.len();
+            let has_room = self.waiting + bytes <= MAX_WAITING;
+            if !has_room || !is_near && !self.afford(now, to.ip(), bytes) {
                 self.throttled += 1;
                 return;
             }
-            Entry::Vacant(vacant) => vacant.insert(Flow::new(now)),
-        };
-        if matches!(transmit.to, Destination::Unicast(_))
-            && !flow.afford(now, transmit.payload.len())
-        {
-            self.throttled += 1;
-        } else if flow.waiting.is_empty() && flow.has_room(now) {
+            self.waiting += bytes;
+        }
+        if at > now {
+            self.order += 1;
+            self.delayed.insert((at, self.order), transmit);
+        } else {
+            self.line_up(now, transmit);
+        }
+    }
+
+    fn afford(&mut self, now: Instant, to: IpAddr, bytes: usize) -> bool {
+        if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&to) {
+            self.accounts.retain(|_, settled| *settled > now);
+            if self.accounts.len() >= MAX_ACCOUNTS {
+                return false;
+            }
+        }
+        let settled = self.accounts.entry(to).or_insert(now);
+        let after = now.max(*settled) + TIME_FOR_A_BYTE * bytes as u32;
+        let affordable = after <= now + self.credit;
+        if affordable {
+            *settled = after;
+        }
+        affordable
+    }
+
+    fn line_up(&mut self, now: Instant, transmit: Transmit) {
+        let key = ((transmit.interface, transmit.family), transmit.to);
+        let flow = self.flows.entry(key).or_insert(Flow {
+            waiting: VecDeque::new(),
+            window: now,
+            in_window: 0,
+        });
+        if flow.waiting.is_empty() && flow.has_room(now) {
             flow.in_window += 1;
             self.sent += 1;
             self.ready.push_back(transmit);
@@ -65,17 +107,15 @@ impl Outbox {
         }
     }
 
-    /// Sends a packet at a time to come.
-    pub(super) fn push_later(&mut self, at: Instant, transmit: Transmit) {
-        self.delayed.push((at, transmit));
-    }
-
     /// Lets go what may go now.
     pub(super) fn advance(&mut self, now: Instant) {
-        let due = |delayed: &mut (Instant, Transmit)| delayed.0 <= now;
-        let due: Vec<_> = self.delayed.extract_if(.., due).collect();
-        for (_, transmit) in due {
-            self.push(now, transmit);
+        while let Some(first) = self
+            .delayed
+            .first_entry()
+            .filter(|first| first.key().0 <= now)
+        {
+            let transmit = first.remove();
+            self.line_up(now, transmit);
         }
         self.flows.retain(|_, flow| {
             while !flow.waiting.is_empty()
@@ -86,65 +126,32 @@ impl Outbox {
                 self.sent += 1;
                 self.ready.push_back(transmit);
             }
-            !flow.is_idle(now)
+            !flow.waiting.is_empty() || now < flow.window + WINDOW
         });
     }
 
     pub(super) fn pop(&mut self) -> Option<Transmit> {
-        self.ready.pop_front()
+        let transmit = self.ready.pop_front()?;
+        if matches!(transmit.to, Destination::Unicast(_)) {
+            self.waiting -= transmit.payload.len();
+        }
+        Some(transmit)
     }
 
     /// When to call [`advance`](Self::advance).
     pub(super) fn next(&self) -> Option<Instant> {
-        let delayed = self.delayed.iter().map(|(at, _)| *at).min();
-        let waiting = |flow: &Flow| match flow.waiting.is_empty() {
-            true => flow.idle_at(),
-            false => flow.window + WINDOW,
-        };
-        delayed
-            .into_iter()
-            .chain(self.flows.values().map(waiting))
-            .min()
+        let delayed = self.delayed.keys().next().map(|(at, _)| *at);
+        let flows = self.flows.values().map(|flow| flow.window + WINDOW);
+        delayed.into_iter().chain(flows).min()
     }
 }
 
 impl Flow {
-    fn new(now: Instant) -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            window: now,
-            in_window: 0,
-            spent: 0,
-            since: now,
-        }
-    }
-
     fn has_room(&mut self, now: Instant) -> bool {
         if now >= self.window + WINDOW {
             self.window = now;
             self.in_window = 0;
         }
         self.in_window < BURST
-    }
-
-    fn afford(&mut self, now: Instant, bytes: usize) -> bool {
-        let earned = (now - self.since).as_micros() as u64 * BYTES_PER_SECOND / 1_000_000;
-        self.spent = self.spent.saturating_sub(earned);
-        self.since = now;
-        let spent = self.spent + bytes as u64;
-        let affordable = spent <= BYTES_AT_ONCE;
-        if affordable {
-            self.spent = spent;
-        }
-        affordable
-    }
-
-    fn idle_at(&self) -> Instant {
-        let earned = Duration::from_micros(self.spent * 1_000_000 / BYTES_PER_SECOND);
-        (self.window + WINDOW).max(self.since + earned)
-    }
-
-    fn is_idle(&self, now: Instant) -> bool {
-        self.waiting.is_empty() && now >= self.idle_at()
     }
 }

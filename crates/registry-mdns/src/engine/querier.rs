@@ -320,6 +320,17 @@ impl Engine {
         topic.is_some_and(|topic| topic.served_on(link, from).is_some())
     }
 
+    /// Sends a packet, but not before `at`.
+    pub(super) fn send_at(&mut self, now: Instant, at: Instant, transmit: Transmit) {
+        let is_near = match transmit.to {
+            Destination::Multicast => false,
+            Destination::Unicast(to) => self.links.is_own(to.ip().to_canonical()),
+        };
+        self.outbox.allow_for(self.own.len());
+        self.outbox.push(now, at, is_near, transmit);
+        self.arm_outbox();
+    }
+
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -335,8 +346,7 @@ impl Engine {
             port,
             to,
         };
-        self.outbox.push(now, transmit);
-        self.arm_outbox();
+        self.send_at(now, now, transmit);
     }
 }
 

@@ -24,9 +24,6 @@ pub(super) const RATE: Duration = Duration::from_secs(1);
 const DEFENCE_RATE: Duration = Duration::from_millis(250);
 /// RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
-/// For each peer that may answer the same one-shot question at the same moment.
-const SPREAD: Duration = Duration::from_micros(20);
-const MAX_SPREAD: Duration = Duration::from_millis(120);
 /// Questions in several packets that are waited for at a time, and records in each.
 const MAX_DEFERRED: usize = 64;
 const MAX_KNOWN: usize = 8_192;
@@ -36,6 +33,7 @@ const MAX_KNOWN: usize = 8_192;
 pub(super) struct Deferred {
     message: Message,
     link: LinkId,
+    is_public: bool,
     alarm: Alarm,
 }
 
@@ -52,6 +50,8 @@ struct Asker {
     link: LinkId,
     /// Whether it is none that speaks mDNS, but one that waits for one unicast answer.
     is_legacy: bool,
+    /// Whether everybody was asked, and not just this host.
+    is_public: bool,
 }
 
 impl Engine {
@@ -62,11 +62,13 @@ impl Engine {
         message: Message,
         source: SocketAddr,
         link: LinkId,
+        is_public: bool,
     ) {
         let asker = Asker {
             source,
             link,
             is_legacy: source.port() != self.config.port,
+            is_public,
         };
         self.overhear_chunks(now, &message, source);
         if asker.is_legacy {
@@ -101,6 +103,7 @@ impl Engine {
                 let mut deferred = Deferred {
                     message,
                     link: asker.link,
+                    is_public: asker.is_public,
                     alarm: Alarm::default(),
                 };
                 let timer = || Timer::Deferred(asker.source);
@@ -120,11 +123,18 @@ impl Engine {
         if !self.deferred.get_mut(&source).is_some_and(rings) {
             return;
         }
-        if let Some(Deferred { message, link, .. }) = self.deferred.remove(&source) {
+        if let Some(Deferred {
+            message,
+            link,
+            is_public,
+            ..
+        }) = self.deferred.remove(&source)
+        {
             let asker = Asker {
                 source,
                 link,
                 is_legacy: false,
+                is_public,
             };
             self.answer(now, &message, asker, false);
         }
@@ -255,7 +265,7 @@ impl Engine {
 
     /// Answers by multicast, or by unicast where that was asked for and others need not hear it.
     fn answer(&mut self, now: Instant, message: &Message, asker: Asker, is_probe: bool) {
-        if !is_probe {
+        if asker.is_public && !is_probe {
             let by = self.source(asker.link, asker.source.ip());
             self.overhear(now, message, by);
         }
@@ -428,7 +438,9 @@ impl Engine {
         let mut template = Message::answer();
         template.id = message.id;
         template.questions.clone_from(&message.questions);
-        let delay = self.spread(message);
+        let names = message.questions.iter().map(|ask| &ask.name);
+        let spread = self.peers.spread(names).unwrap_or_default();
+        let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
         for payload in pack(&template, units) {
             let (interface, family) = asker.link;
             let transmit = Transmit {
@@ -438,25 +450,8 @@ impl Engine {
                 port: Port::Standing,
                 to: Destination::Unicast(asker.source),
             };
-            match delay {
-                Some(delay) => self.outbox.push_later(now + delay, transmit),
-                None => self.outbox.push(now, transmit),
-            }
+            self.send_at(now, now + delay, transmit);
         }
-        self.arm_outbox();
-    }
-
-    /// Where many answer the same question, they do not do so at the same moment.
-    fn spread(&mut self, message: &Message) -> Option<Duration> {
-        let peers = message
-            .questions
-            .iter()
-            .filter_map(|ask| self.cache.topics.get(&ask.name));
-        let peers = peers.map(|topic| topic.instances.len()).max()?;
-        let most = MAX_SPREAD.min(SPREAD * u32::try_from(peers).unwrap_or(u32::MAX));
-        // Below that, a timer would cost more than it spreads.
-        let worthwhile = most >= Duration::from_millis(1);
-        worthwhile.then(|| Duration::from_micros(self.random.u64(0..=most.as_micros() as u64)))
     }
 
     /// Sends what the registrations have to say on all links.

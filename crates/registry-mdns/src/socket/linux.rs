@@ -24,6 +24,9 @@ use crate::engine::Family;
 /// How many interfaces a socket can serve: the kernel's igmp_max_memberships, unless set.
 pub(super) const INTERFACES: usize = 20;
 
+/// Whether each packet tells where it was sent to.
+pub(crate) const KNOWS_DESTINATIONS: bool = true;
+
 /// Has each packet tell its interface, and lets in no group that another program joined.
 pub(super) fn prepare(socket: &Socket, link: Link, _source: Source) -> io::Result<()> {
     match link.family {

@@ -13,6 +13,9 @@ use super::link::{Datagram, Link, Source};
 /// How many interfaces a socket can serve: only so does it tell them apart.
 pub(super) const INTERFACES: usize = 1;
 
+/// Whether each packet tells where it was sent to.
+pub(crate) const KNOWS_DESTINATIONS: bool = false;
+
 /// Has packets to the group leave by the interface.
 pub(super) fn prepare(socket: &Socket, link: Link, source: Source) -> io::Result<()> {
     match source {

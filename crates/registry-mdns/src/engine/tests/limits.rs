@@ -1,0 +1,255 @@
+//! What strangers can make this engine do: sections 6.7 and 11.
+
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
+
+use vine_registry::{Node, Wait};
+
+use super::net::{Net, PORT, Sent, ms, of, secs, service};
+use crate::{
+    codec::{Ask, Message, Name, kind},
+    engine::{Destination, Port, Question},
+    mapping::Names,
+};
+
+fn question(name: Name, id: u16) -> Message {
+    let mut message = Message::query();
+    message.id = id;
+    message.questions.push(Ask::new(name, kind::PTR));
+    message
+}
+
+/// A host that has had so many nodes for long.
+fn calm(nodes: usize) -> Net {
+    let mut net = Net::with_hosts(7, 1);
+    let nodes = (0..nodes).map(|i| Node::new(format!("n{i}"), "10.0.0.1:80"));
+    net.register_all(0, service("web", "x").with_nodes(nodes));
+    net.run(secs(60));
+    net.sent.clear();
+    net
+}
+
+fn bytes(sent: &[Sent]) -> usize {
+    sent.iter().map(|sent| sent.size).sum()
+}
+
+#[test]
+fn s11_no_host_is_sent_more_than_64_kb_a_second_by_unicast() {
+    let mut net = calm(20);
+    let subtype = Names::new().subtype("web").unwrap();
+    for i in 0..6_000_u32 {
+        // A spoofed source, behind ever new ports.
+        let source = SocketAddr::from(([10, 0, 0, 77], 10_000 + i as u16));
+        let message = question(subtype.clone(), i as u16 | 1);
+        net.inject(0, source, Port::Standing, &message);
+        net.run(ms(2));
+    }
+    let sent = bytes(&net.sent);
+    let allowed = 256 * 1024 + 20 * 2 * 1024 + 12 * 64 * 1024;
+    assert!(sent <= allowed + 2_000, "{sent} bytes in 12 s");
+    assert!(sent > allowed / 2, "{sent} bytes in 12 s");
+    assert!(net.hosts[0].engine.counters().throttled > 1_000);
+}
+
+#[test]
+fn s11_many_askers_at_once_fill_no_memory_and_keep_nothing_from_being_announced() {
+    let mut net = calm(200);
+    let subtype = Names::new().subtype("web").unwrap();
+    let payload = question(subtype, 9).encode().unwrap();
+    let began = net.elapsed();
+    let engine = &mut net.hosts[0].engine;
+    // All within one moment: nothing is let out in between.
+    for host in 0..250_u8 {
+        for port in 0..4 {
+            let source = SocketAddr::from(([10, 0, 0, host], 40_000 + port));
+            let received = crate::engine::Received {
+                payload: &payload,
+                source,
+                interface: 1,
+                port: Port::Standing,
+                multicast: true,
+            };
+            engine.handle_packet(net.now, received);
+        }
+    }
+    assert!(engine.outbox.waiting <= 8 * 1024 * 1024);
+    assert!(engine.counters().throttled > 0);
+    net.settle(0);
+    net.register(0, service("new", "a"));
+    net.run(ms(1));
+    let is_new = |sent: &&&Sent| {
+        let announces = |name: &Name| *name == Names::new().subtype("new").unwrap();
+        sent.to == Destination::Multicast
+            && sent
+                .message
+                .answers
+                .iter()
+                .any(|record| announces(&record.name))
+    };
+    assert!(net.sent_by(0, began).iter().any(|sent| is_new(&sent)));
+}
+
+#[test]
+fn s11_askers_on_this_very_host_are_not_limited() {
+    let mut net = Net::new(1);
+    for _ in 0..2 {
+        net.add_engine([10, 0, 0, 1].into(), crate::engine::LinkKind::Wired);
+    }
+    let nodes = (0..1_000).map(|i| Node::new(format!("n{i}"), "10.0.0.1:80"));
+    net.register_all(0, service("web", "x").with_nodes(nodes));
+    net.run(secs(60));
+    for _ in 0..30 {
+        let id = net.lookup(1, of("web"), Wait::Settled);
+        net.run_lookup(1, id);
+        assert_eq!(net.hosts[0].engine.counters().throttled, 0);
+    }
+}
+
+#[test]
+fn s6_questions_to_all_are_answered_once_a_second_however_many_there_are() {
+    let mut net = calm(20);
+    let message = question(Names::new().service_type, 0);
+    let once = {
+        net.inject(
+            0,
+            SocketAddr::from(([10, 0, 0, 77], PORT)),
+            Port::Standing,
+            &message,
+        );
+        net.run(secs(2));
+        bytes(&net.sent)
+    };
+    net.sent.clear();
+    for i in 0..2_000_u32 {
+        let host = (i % 250) as u8;
+        let source = SocketAddr::from(([10, 0, 0, host], PORT));
+        net.inject(0, source, Port::Standing, &message);
+        net.run(ms(1));
+    }
+    assert!(bytes(&net.sent) <= 3 * once);
+}
+
+fn answer_times(peers: usize) -> HashSet<Duration> {
+    let mut net = Net::with_hosts(4, 1);
+    net.register(0, service("web", "mine"));
+    for peer in 0..peers {
+        let mut other = Net::with_hosts(1_000 + peer as u64, 1);
+        other.register(0, service("web", &format!("n{peer}")));
+        let sent = other.sent.iter().find(|sent| sent.message.response);
+        let announcement = sent.unwrap().message.clone();
+        let source = SocketAddr::from(([10, 0, 0, 77], PORT));
+        net.inject(0, source, Port::Standing, &announcement);
+    }
+    net.run(secs(60));
+    let mut times = HashSet::new();
+    for id in 1..30 {
+        net.sent.clear();
+        let began = net.elapsed();
+        let message = question(Names::new().subtype("web").unwrap(), id);
+        let source = SocketAddr::from(([10, 0, 0, 77], 40_999));
+        net.inject(0, source, Port::Standing, &message);
+        net.run(secs(1));
+        assert_eq!(net.sent.len(), 1);
+        times.insert(net.sent[0].at - began);
+    }
+    times
+}
+
+#[test]
+fn s6_7_legacy_answers_are_spread_where_many_peers_answer() {
+    assert_eq!(answer_times(40), HashSet::from([Duration::ZERO]));
+    let times = answer_times(500);
+    assert!(times.len() > 20);
+    assert!(times.iter().all(|time| *time <= ms(10)));
+    assert!(times.iter().any(|time| *time > ms(3)));
+}
+
+#[test]
+fn peers_that_say_goodbye_are_not_waited_for() {
+    let mut net = Net::with_hosts(4, 1);
+    net.register(0, service("web", "mine"));
+    let subtype = Names::new().subtype("web").unwrap();
+    let spread = |net: &Net| net.hosts[0].engine.peers.spread([&subtype].into_iter());
+    let mut goodbyes = Vec::new();
+    for peer in 0..100 {
+        let mut other = Net::with_hosts(1_000 + peer, 1);
+        let key = other.register(0, service("web", &format!("n{peer}")));
+        let announcement = other.sent[0].message.clone();
+        other.sent.clear();
+        other.deregister(0, key);
+        goodbyes.push(other.sent[0].message.clone());
+        let source = SocketAddr::from(([10, 0, 0, 77], PORT));
+        net.inject(0, source, Port::Standing, &announcement);
+    }
+    assert_eq!(spread(&net), Some(ms(2)));
+    for goodbye in goodbyes {
+        let source = SocketAddr::from(([10, 0, 0, 77], PORT));
+        net.inject(0, source, Port::Standing, &goodbye);
+    }
+    assert_eq!(spread(&net), None);
+}
+
+#[test]
+fn s11_where_the_destination_is_not_known_the_source_decides() {
+    let mut other = Net::with_hosts(2, 1);
+    other.register(0, service("web", "a"));
+    let announcement = other.sent[0].message.clone();
+    for (knows_destinations, source, is_taken) in [
+        (true, "192.0.2.1:5353", true),
+        (false, "192.0.2.1:5353", false),
+        (false, "10.0.0.77:5353", true),
+        (false, "169.254.1.1:5353", true),
+    ] {
+        let mut net = Net::with_hosts(1, 1);
+        net.hosts[0].engine.config.knows_destinations = knows_destinations;
+        net.browse(0, Question::All);
+        net.inject(0, source.parse().unwrap(), Port::Standing, &announcement);
+        assert_eq!(net.known(0).len(), usize::from(is_taken), "{source}");
+    }
+}
+
+#[test]
+fn s11_forged_goodbyes_and_flushes_from_off_the_link_change_nothing() {
+    let mut net = Net::with_hosts(3, 2);
+    net.browse(1, Question::All);
+    let key = net.register(
+        0,
+        service("web", "x").with_nodes([Node::new("a", "0.0.0.0:80")]),
+    );
+    net.run(secs(30));
+    let address = |net: &Net| net.hosts[1].nodes["vine/web/a"].node.address.clone();
+    assert_eq!(&*address(&net), "10.0.0.1:80");
+    // What a goodbye of the owner would be, and an address of his that takes the place of others.
+    let mut copy = Net::with_hosts(3, 1);
+    std::mem::swap(&mut copy.hosts[0], &mut net.hosts[0]);
+    copy.now = net.now;
+    copy.deregister(0, key);
+    let goodbye = copy.sent[0].message.clone();
+    let mut flush = Message::answer();
+    let host = net.sent.iter().find_map(|sent| {
+        let mut all = sent.message.additionals.iter();
+        all.find(|record| record.data.kind() == kind::A).cloned()
+    });
+    flush
+        .answers
+        .extend(host.map(|record| crate::codec::Record {
+            flush: true,
+            data: crate::codec::Data::A([203, 0, 113, 9].into()),
+            ..record
+        }));
+    for forged in [&goodbye, &flush] {
+        for source in ["192.0.2.1:5353", "10.0.1.1:5353", "8.8.8.8:5353"] {
+            let received = crate::engine::Received {
+                payload: &forged.encode().unwrap(),
+                source: source.parse().unwrap(),
+                interface: 1,
+                port: Port::Standing,
+                multicast: false,
+            };
+            net.hosts[1].engine.handle_packet(net.now, received);
+            net.settle(1);
+        }
+    }
+    assert_eq!(net.hosts[1].engine.counters().ignored, 6);
+    net.run(secs(3));
+    assert_eq!(&*address(&net), "10.0.0.1:80");
+}
