@@ -14,6 +14,7 @@ use vine_registry::{
 use crate::{
     keys::Keys,
     proto::{Event, KeyValue, event::EventType},
+    telemetry,
     value::Value,
 };
 
@@ -80,7 +81,7 @@ impl Catalog {
     /// Takes in that these are all the keys now.
     pub(crate) fn replace(&mut self, kvs: &[KeyValue]) {
         let mut changes = Vec::new();
-        if self.known.len() > 0 {
+        if !self.known.is_empty() {
             let all: HashSet<&Bytes, foldhash::fast::RandomState> =
                 kvs.iter().map(|kv| &kv.key).collect();
             let gone = self.known.keys().filter(|key| !all.contains(key));
@@ -130,6 +131,7 @@ impl Catalog {
         let (node, value) = match decode(self.keys, &self.namespace, kv) {
             Ok(decoded) => decoded,
             Err(reason) => {
+                telemetry::dropped(reason);
                 warn!(key = %String::from_utf8_lossy(&kv.key), reason, "ignoring a value that is no node");
                 return None;
             }

@@ -27,7 +27,7 @@ pub(crate) use self::{
     connection::Connection,
     failure::{Failure, Remedy},
 };
-use crate::address::Member;
+use crate::{address::Member, telemetry};
 
 /// How long one member has for an answer.
 const ATTEMPT: Duration = Duration::from_millis(1500);
@@ -107,6 +107,7 @@ impl Client {
     /// The request may have been made.
     pub(crate) async fn call<T, F, Fut>(
         &self,
+        operation: &'static str,
         within: Duration,
         mut request: F,
     ) -> Result<T, Failure>
@@ -124,9 +125,13 @@ impl Client {
                 Ok(Err(failure)) => failure,
                 Ok(Ok(line)) => {
                     let failure = match self.attempt(&line, deadline, &mut request).await {
-                        Ok(answer) => return Ok(answer),
+                        Ok(answer) => {
+                            telemetry::request(operation, true);
+                            return Ok(answer);
+                        }
                         Err(failure) => failure,
                     };
+                    telemetry::request(operation, false);
                     match failure.remedy() {
                         Remedy::Rotate => self.rotate(&line),
                         Remedy::Authenticate if authenticated => return Err(failure),
@@ -147,7 +152,8 @@ impl Client {
             if hopeless || failure.remedy() == Remedy::Tell || Instant::now() + wait >= deadline {
                 return Err(failure);
             }
-            debug!(?failure, "asking again");
+            debug!(operation, ?failure, "asking again");
+            telemetry::retry(operation);
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -186,11 +192,10 @@ impl Client {
             Some(alive) => alive,
             None => self.connect().await?,
         };
-        let (token, number) = self.auth.token(&connection).await.map_err(|failure| {
+        let (token, number) = self.auth.token(&connection).await.inspect_err(|failure| {
             if failure.remedy() == Remedy::Rotate {
                 self.drop_connection(generation);
             }
-            failure
         })?;
         Ok(Line {
             connection: connection.with_token(token),
@@ -261,10 +266,16 @@ impl Client {
     /// Waits until another connection than that of `line` is in use, for streams to follow.
     pub(crate) async fn moved(&self, line: &Line) {
         let mut generation = self.generation.subscribe();
-        let other = generation.wait_for(|now| *now != line.generation).await;
-        if other.is_err() {
-            std::future::pending::<()>().await;
+        while *generation.borrow_and_update() == line.generation {
+            if generation.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
+    }
+
+    /// Whether there ever was an answer.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// What a status of a stream means.

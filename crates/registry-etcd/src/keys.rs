@@ -116,7 +116,7 @@ mod tests {
         let one = keys.prefix(&Topic::new(Some("ns".into()), None));
         assert_eq!((&*all, &*one), ("/vine/registry/", "/vine/registry/ns/"));
         let end = end_of("/vine/registry/ns/foo/");
-        assert!(&b"/vine/registry/ns/foo/\xff"[..] < &*end);
-        assert!(&b"/vine/registry/ns/foobar/a"[..] > &*end);
+        assert!(b"/vine/registry/ns/foo/\xff"[..] < *end);
+        assert!(b"/vine/registry/ns/foobar/a"[..] > *end);
     }
 }

@@ -19,14 +19,14 @@
 //! # }
 //! ```
 
-#![allow(dead_code, reason = "the watch comes next")]
-
 mod address;
 mod catalog;
 mod client;
 mod keys;
 mod listing;
+mod lookups;
 mod options;
+mod own;
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -39,6 +39,9 @@ mod proto {
     tonic::include_proto!("etcdserverpb");
 }
 mod registry;
+mod scopes;
+mod stream;
+mod telemetry;
 mod value;
 
 pub use options::{EtcdOptions, Layout};

@@ -7,7 +7,10 @@ use tonic::Code;
 use crate::{
     client::{Client, Failure},
     keys::end_of,
-    proto::{KeyValue, RangeRequest, ResponseHeader},
+    proto::{
+        KeyValue, RangeRequest, ResponseHeader,
+        range_request::{SortOrder, SortTarget},
+    },
 };
 
 /// How many keys are asked for at once.
@@ -33,7 +36,7 @@ pub(crate) async fn list(
     loop {
         let request = next(prefix, page, listing.as_ref());
         let left = deadline.duration_since(Instant::now());
-        let answer = client.call(left, |connection| {
+        let answer = client.call("range", left, |connection| {
             let request = request.clone();
             async move { connection.kv().range(request).await }
         });
@@ -72,6 +75,54 @@ pub(crate) async fn list(
             ));
         }
     }
+}
+
+/// How far a range of keys has come.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    /// The number of keys.
+    pub(crate) count: usize,
+    /// The revision in which one of them was last put.
+    pub(crate) mod_revision: i64,
+    pub(crate) revision: i64,
+    pub(crate) cluster: u64,
+}
+
+/// What can be told of the keys that begin with `prefix` without listing them: linearizable.
+pub(crate) async fn newest(
+    client: &Client,
+    prefix: &str,
+    within: Duration,
+) -> Result<Newest, Failure> {
+    let request = RangeRequest {
+        key: Bytes::copy_from_slice(prefix.as_bytes()),
+        range_end: end_of(prefix).into(),
+        limit: 1,
+        sort_order: SortOrder::Descend.into(),
+        sort_target: SortTarget::Mod.into(),
+        keys_only: true,
+        ..Default::default()
+    };
+    let answer = client.call("range", within, |connection| {
+        let request = request.clone();
+        async move { connection.kv().range(request).await }
+    });
+    let answer = answer.await?;
+    let ResponseHeader {
+        revision,
+        cluster_id,
+        ..
+    } = answer.header.unwrap_or_default();
+    Ok(Newest {
+        count: usize::try_from(answer.count).unwrap_or_default(),
+        mod_revision: answer
+            .kvs
+            .first()
+            .map(|kv| kv.mod_revision)
+            .unwrap_or_default(),
+        revision,
+        cluster: cluster_id,
+    })
 }
 
 fn next(prefix: &str, limit: i64, so_far: Option<&Listing>) -> RangeRequest {

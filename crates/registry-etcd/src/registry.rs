@@ -11,17 +11,12 @@ use async_trait::async_trait;
 use vine_registry::{
     Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, NodeRef, Options,
     RegisterOptions, Registry, Result, Service, ServiceSummary, Services, WatchOptions, Watcher,
-    next_epoch, validate, view::Topic,
+    validate, view::Topic,
 };
 
 use crate::{
-    EtcdOptions, NAME,
-    catalog::Catalog,
-    client::Client,
-    keys::Keys,
-    listing,
-    proto::{DeleteRangeRequest, LeaseGrantRequest, PutRequest},
-    value::{self, MAX_VALUE},
+    EtcdOptions, NAME, catalog::Catalog, client::Client, keys::Keys, listing, lookups::Lookups,
+    own::Own, scopes::Scopes, value::MAX_VALUE,
 };
 
 const MAX_NAME_LEN: usize = 255;
@@ -38,8 +33,11 @@ pub struct EtcdRegistry(Arc<Inner>);
 struct Inner {
     options: Options,
     etcd: EtcdOptions,
-    client: Client,
+    client: Arc<Client>,
     keys: Keys,
+    own: Own,
+    lookups: Lookups,
+    scopes: Scopes,
     closed: AtomicBool,
 }
 
@@ -50,9 +48,15 @@ impl EtcdRegistry {
     /// [`Error::InvalidOption`], with the option and what would be right.
     pub fn new(options: Options, etcd: EtcdOptions) -> Result<Self> {
         etcd.check()?;
+        let client = Arc::new(Client::new(&options)?);
+        let keys = Keys(etcd.layout);
+        let (namespace, limit) = (&options.namespace, options.timeout);
         Ok(Self(Arc::new(Inner {
-            client: Client::new(&options)?,
-            keys: Keys(etcd.layout),
+            lookups: Lookups::new(Arc::clone(&client), keys, Arc::clone(namespace), limit),
+            scopes: Scopes::new(Arc::clone(&client), keys, Arc::clone(namespace), limit),
+            own: Own::new(Arc::clone(&client), keys, &options, &etcd),
+            client,
+            keys,
             options,
             etcd,
             closed: AtomicBool::new(false),
@@ -79,14 +83,6 @@ impl Inner {
         let own = &self.options.namespace;
         Arc::clone(if given.is_empty() { own } else { given })
     }
-
-    async fn catalog(&self, topic: &Topic) -> Result<Catalog> {
-        let prefix = self.keys.prefix(topic);
-        let listing = listing::list(&self.client, &prefix, self.options.timeout).await?;
-        let mut catalog = Catalog::new(self.keys, Arc::clone(&self.options.namespace));
-        catalog.replace(&listing.kvs);
-        Ok(catalog)
-    }
 }
 
 #[async_trait]
@@ -107,8 +103,11 @@ impl Registry for EtcdRegistry {
     }
 
     async fn init(&self) -> Result<()> {
-        self.0.check_open()?;
-        self.0.catalog(&Topic::service("vine", "vine")).await?;
+        let inner = &*self.0;
+        inner.check_open()?;
+        let topic = Topic::new(Some(Arc::clone(&inner.options.namespace)), None);
+        let prefix = inner.keys.prefix(&topic);
+        listing::newest(&inner.client, &prefix, inner.options.timeout).await?;
         Ok(())
     }
 
@@ -116,56 +115,19 @@ impl Registry for EtcdRegistry {
         let inner = &*self.0;
         inner.check_open()?;
         let ttl = options.ttl.or(service.ttl);
-        validate::service(&service, ttl, &self.capabilities())?;
         let namespace = inner.namespace(&service.namespace);
-        let mut source = Service::clone(&service).with_namespace(Arc::clone(&namespace));
-        source.ttl = ttl;
-        let limit = inner.options.timeout;
-        let lease = LeaseGrantRequest {
-            ttl: i64::try_from(ttl.unwrap_or(inner.etcd.lease_ttl).as_secs()).unwrap_or(i64::MAX),
-            id: 0,
-        };
-        let grant = inner.client.call(limit, |connection| async move {
-            connection.lease().lease_grant(lease).await
-        });
-        let lease = grant.await?.id;
-        let epoch = next_epoch();
-        for node in &service.nodes {
-            let value = value::encode(&source, node, epoch, epoch)?;
-            let put = PutRequest {
-                key: inner.keys.node(&namespace, &service.name, &node.id).into(),
-                value: value.into(),
-                lease,
-            };
-            inner
-                .client
-                .call(limit, |connection| {
-                    let put = put.clone();
-                    async move { connection.kv().put(put).await }
-                })
-                .await?;
+        if let Some(known) = inner.own.repeat(&namespace, &service, ttl) {
+            return known;
         }
-        Ok(())
+        validate::service(&service, ttl, &self.capabilities())?;
+        inner.own.register(namespace, service, ttl).await
     }
 
-    async fn deregister_with(&self, service: &Service, _options: &DeregisterOptions) -> Result<()> {
+    async fn deregister_with(&self, service: &Service, options: &DeregisterOptions) -> Result<()> {
         let inner = &*self.0;
         inner.check_open()?;
         let namespace = inner.namespace(&service.namespace);
-        for node in &service.nodes {
-            let request = DeleteRangeRequest {
-                key: inner.keys.node(&namespace, &service.name, &node.id).into(),
-                ..Default::default()
-            };
-            inner
-                .client
-                .call(inner.options.timeout, |connection| {
-                    let request = request.clone();
-                    async move { connection.kv().delete_range(request).await }
-                })
-                .await?;
-        }
-        Ok(())
+        inner.own.deregister(&namespace, service, options).await
     }
 
     async fn get_service_with(&self, name: &str, options: &GetOptions) -> Result<Services> {
@@ -177,10 +139,22 @@ impl Registry for EtcdRegistry {
         };
         validate::name("namespace", namespace, MAX_NAME_LEN)?;
         validate::name("name", name, MAX_NAME_LEN)?;
-        let catalog = inner
-            .catalog(&Topic::service(Arc::clone(namespace), name))
-            .await?;
-        let services = catalog.view.reader().get(namespace, name);
+        let name: Arc<str> = name.into();
+        let topic = Topic::service(Arc::clone(namespace), Arc::clone(&name));
+        let written = inner.own.written(namespace, &name);
+        let found = match inner.scopes.proven(&topic, written) {
+            Some(reader) => Ok(reader.get(namespace, &name)),
+            None => inner.lookups.get(namespace, &name).await,
+        };
+        let services = match found {
+            Err(error) if options.allow_stale && error.is_retryable() => {
+                let watched = inner.scopes.known(&topic);
+                let watched = watched.map(|reader| reader.get(namespace, &name));
+                let known = watched.or_else(|| inner.lookups.known(namespace, &name));
+                known.filter(|known| !known.is_empty()).ok_or(error)?
+            }
+            other => other?,
+        };
         if services.is_empty() {
             return Err(Error::not_found(Arc::clone(namespace), name));
         }
@@ -191,21 +165,35 @@ impl Registry for EtcdRegistry {
         let inner = &*self.0;
         inner.check_open()?;
         let namespace = options.namespace.resolve(&inner.options.namespace);
-        let catalog = inner.catalog(&Topic::new(namespace.cloned(), None)).await?;
-        Ok(catalog
-            .view
-            .reader()
-            .list(namespace.map(|namespace| &**namespace)))
+        let topic = Topic::new(namespace.cloned(), None);
+        let namespace = namespace.map(|namespace| &**namespace);
+        let prefix = inner.keys.prefix(&topic);
+        match listing::list(&inner.client, &prefix, inner.options.timeout).await {
+            Ok(listing) => {
+                let mut catalog = Catalog::new(inner.keys, Arc::clone(&inner.options.namespace));
+                catalog.replace(&listing.kvs);
+                Ok(catalog.view.reader().list(namespace))
+            }
+            Err(failure) => {
+                let error = Error::from(failure);
+                let known = inner.scopes.known(&topic);
+                match known.filter(|_| options.allow_stale && error.is_retryable()) {
+                    Some(reader) => Ok(reader.list(namespace)),
+                    None => Err(error),
+                }
+            }
+        }
     }
 
     async fn watch(&self, options: WatchOptions) -> Result<Watcher> {
         let inner = &*self.0;
         inner.check_open()?;
-        Err(Error::Unsupported {
-            registry: NAME.into(),
-            operation: format!("watch {options:?}").into(),
-            remedy: "look services up".into(),
-        })
+        if let Some(service) = &options.service {
+            validate::name("service", service, MAX_NAME_LEN)?;
+        }
+        let namespace = options.namespace.resolve(&inner.options.namespace).cloned();
+        let topic = Topic::new(namespace, options.service);
+        inner.scopes.watch(topic, options.allow_stale).await
     }
 
     async fn report_unreachable(&self, _node: &NodeRef) -> Result<()> {
@@ -213,8 +201,12 @@ impl Registry for EtcdRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.closed.store(true, Ordering::Release);
-        Ok(())
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.0.scopes.close();
+        self.0.lookups.clear();
+        self.0.own.close().await
     }
 }
 

@@ -31,7 +31,7 @@
 //! - [`Watcher`] and [`Publisher`]: both ends of a watch. [`Fold`]: the state after some events.
 //! - [`MemoryRegistry`]: the engine that lives in the process.
 //! - [`Options`] and the options of each call, [`Url`], [`Error`].
-//! - For authors of engines: [`view`], [`validate`], [`address`], [`next_epoch`].
+//! - For authors of engines: [`view`], [`validate`], [`address`], [`next_epoch`], [`telemetry`].
 //!
 //! It does not choose a node or call it, and knows no network: engines such as
 //! `vine-registry-mdns` are crates of their own.
@@ -75,6 +75,7 @@ mod model;
 mod options;
 mod registration;
 mod registry;
+pub mod telemetry;
 mod trie;
 mod url;
 pub mod validate;

@@ -1,0 +1,298 @@
+//! What this handle registered: brought about, kept alive and put right, whatever happens.
+
+mod batch;
+mod keeper;
+mod lease;
+mod renewal;
+mod request;
+mod sentry;
+mod state;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use vine_registry::{DeregisterOptions, Error, Options, Result, Service, next_epoch, view::Topic};
+
+use self::state::{Call, State};
+use crate::{EtcdOptions, NAME, client::Client, keys::Keys, listing, options::MIN_LEASE, value};
+
+/// How long a call waits for registrations that were there before and are being put back.
+const RESTORING: Duration = Duration::from_millis(500);
+
+/// How long a handle that was dropped has to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The registrations of one handle.
+pub(crate) struct Own {
+    shared: Arc<Shared>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the tasks share.
+struct Shared {
+    client: Arc<Client>,
+    keys: Keys,
+    /// That of services which name none.
+    namespace: Arc<str>,
+    timeout: Duration,
+    lease_ttl: Duration,
+    state: Mutex<State>,
+    /// There is something for the keeper.
+    wake: Notify,
+    /// There is another lease to renew.
+    renew: Notify,
+    /// There are other keys to watch.
+    watch: Notify,
+}
+
+impl Shared {
+    /// Every change is whole before anything can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Own {
+    pub(crate) fn new(
+        client: Arc<Client>,
+        keys: Keys,
+        options: &Options,
+        etcd: &EtcdOptions,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                client,
+                keys,
+                namespace: Arc::clone(&options.namespace),
+                timeout: options.timeout,
+                lease_ttl: etcd.lease_ttl,
+                state: Mutex::new(State::new(keys)),
+                wake: Notify::new(),
+                renew: Notify::new(),
+                watch: Notify::new(),
+            }),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// Answers a call that says nothing new; none if it does.
+    pub(crate) fn repeat(
+        &self,
+        namespace: &str,
+        service: &Arc<Service>,
+        ttl: Option<Duration>,
+    ) -> Option<Result<()>> {
+        self.shared
+            .state()
+            .repeat(namespace, service, ttl, Instant::now())
+    }
+
+    pub(crate) async fn register(
+        &self,
+        namespace: Arc<str>,
+        service: Arc<Service>,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
+        let shared = &*self.shared;
+        let epoch = next_epoch();
+        let mut source = Service::clone(&service).with_namespace(Arc::clone(&namespace));
+        source.ttl = ttl;
+        let nodes = service.nodes.iter().map(|node| {
+            let value = value::encode(&source, node, epoch, epoch)?;
+            Ok((Arc::clone(node), Bytes::from(value)))
+        });
+        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        source = source.with_nodes(Vec::<Arc<vine_registry::Node>>::new());
+        self.run()?;
+        let call = Call {
+            source: Arc::new(source),
+            namespace: Arc::clone(&namespace),
+            ttl,
+            nodes,
+            epoch,
+            seconds: seconds(ttl.unwrap_or(shared.lease_ttl)),
+            service: Arc::clone(&service),
+        };
+        let (restoring, batch) = {
+            let mut state = shared.state();
+            let restoring = state.is_restoring(&namespace, &service);
+            (restoring, state.register(call, Instant::now())?)
+        };
+        shared.wake.notify_one();
+        if restoring {
+            return match batch.wait("register", RESTORING).await {
+                Err(Error::Timeout { .. }) => Err(Error::unavailable(
+                    NAME,
+                    "the service is being registered again",
+                )),
+                other => other,
+            };
+        }
+        batch.wait("register", shared.timeout).await
+    }
+
+    pub(crate) async fn deregister(
+        &self,
+        namespace: &Arc<str>,
+        service: &Service,
+        options: &DeregisterOptions,
+    ) -> Result<()> {
+        let shared = &*self.shared;
+        let (held, unknown) = shared.state().held(namespace, service);
+        let others = self
+            .others(namespace, service, &unknown, options.force)
+            .await?;
+        let batch = {
+            let mut state = shared.state();
+            if state.closed {
+                return Err(Error::Closed);
+            }
+            state.deregister(&held, Instant::now())
+        };
+        if !held.is_empty() {
+            self.run()?;
+            shared.wake.notify_one();
+        }
+        for (key, mod_revision) in others {
+            request::remove(&shared.client, key, mod_revision, shared.timeout).await?;
+        }
+        batch.wait("deregister", shared.timeout).await
+    }
+
+    /// The keys of nodes that somebody else registered and that are to be removed by force.
+    async fn others(
+        &self,
+        namespace: &Arc<str>,
+        service: &Service,
+        unknown: &[Arc<str>],
+        force: bool,
+    ) -> Result<Vec<(Bytes, i64)>> {
+        let shared = &*self.shared;
+        let keys: Vec<Bytes> = if service.nodes.is_empty() && force {
+            let prefix = shared.keys.prefix(&Topic::service(
+                Arc::clone(namespace),
+                Arc::clone(&service.name),
+            ));
+            let listing = listing::list(&shared.client, &prefix, shared.timeout).await?;
+            listing.kvs.into_iter().map(|kv| kv.key).collect()
+        } else {
+            let key = |id: &Arc<str>| shared.keys.node(namespace, &service.name, id).into();
+            unknown.iter().map(key).collect()
+        };
+        let occupants = request::occupants(
+            &shared.client,
+            shared.keys,
+            &shared.namespace,
+            &keys,
+            shared.timeout,
+        )
+        .await?;
+        let mut others = Vec::new();
+        for (key, occupant) in keys.into_iter().zip(occupants) {
+            let Some(occupant) = occupant else { continue };
+            let Some(node) = occupant.node else { continue };
+            let meant = node.service == service.name
+                && node.namespace == *namespace
+                && occupant.version == service.version;
+            let state = shared.state();
+            let own = state.own_leases.contains(&occupant.lease);
+            if !meant || own && state.by_key(&key).is_some() {
+                continue;
+            }
+            drop(state);
+            if !force && !own {
+                return Err(Error::NotOwner {
+                    name: Arc::clone(&service.name),
+                    id: node.id,
+                });
+            }
+            others.push((key, occupant.mod_revision));
+        }
+        Ok(others)
+    }
+
+    /// The last revision in which this handle changed a service.
+    pub(crate) fn written(&self, namespace: &Arc<str>, name: &Arc<str>) -> i64 {
+        self.shared.state().written(namespace, name)
+    }
+
+    /// Ends everything: with its lease, what was registered is gone at once.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let leases = self.end();
+        let shared = &*self.shared;
+        let mut result = Ok(());
+        for id in leases {
+            if let Err(failure) = request::revoke(&shared.client, id, shared.timeout).await {
+                let error = Error::from(failure);
+                let reason = format!("others may see the services until their ttl ends: {error}");
+                result = Err(Error::unavailable(NAME, reason));
+            }
+        }
+        result
+    }
+
+    /// Stops the tasks; gives the leases that are left.
+    fn end(&self) -> Vec<i64> {
+        let mut state = self.shared.state();
+        state.close();
+        let leases = std::mem::take(&mut state.leases);
+        drop(state);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
+        let asked = leases
+            .into_values()
+            .filter(|lease| lease.is_granted() || lease.granting);
+        asked.map(|lease| lease.id).collect()
+    }
+
+    /// Starts the tasks, unless they run; again if their runtime has ended.
+    fn run(&self) -> Result<()> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tasks.is_empty() && tasks.iter().all(|task| !task.is_finished()) {
+            return Ok(());
+        }
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::unavailable(NAME, "there is no tokio runtime; call it from within one")
+        })?;
+        tasks.drain(..).for_each(|task| task.abort());
+        let shared = || Arc::clone(&self.shared);
+        tasks.push(runtime.spawn(keeper::Keeper::new(shared()).run()));
+        tasks.push(runtime.spawn(renewal::run(shared())));
+        tasks.push(runtime.spawn(sentry::run(shared())));
+        Ok(())
+    }
+}
+
+impl Drop for Own {
+    /// Nobody waits for it, but what was registered shall not outlive its owner for long.
+    fn drop(&mut self) {
+        let leases = self.end();
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if leases.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        runtime.spawn(timeout(GOODBYE, async move {
+            for id in leases {
+                let _ = request::revoke(&shared.client, id, GOODBYE).await;
+            }
+        }));
+    }
+}
+
+/// The whole seconds of a lease.
+fn seconds(ttl: Duration) -> u64 {
+    let ttl = ttl.max(MIN_LEASE);
+    ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)
+}

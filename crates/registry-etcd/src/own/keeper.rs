@@ -1,0 +1,307 @@
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+use vine_registry::telemetry::REGISTRATIONS;
+
+use super::{
+    Shared,
+    request::{self, Answer, Done},
+    state::{State, Task},
+};
+use crate::{client::Failure, telemetry::Level};
+
+/// How many requests are under way at most.
+const PIPELINE: usize = 128;
+
+/// The wait after a failure: by chance up to this, twice as much each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often leases are looked for that nothing needs any more.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// How often another member is chosen, so that one which was away gets its share.
+const DRIFT: Duration = Duration::from_secs(3600);
+
+/// Brings about what the calls want: puts, deletes, leases.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    work: FuturesUnordered<BoxFuture<'static, Finished>>,
+    failures: u32,
+    /// Nothing is asked before.
+    resume: Option<Instant>,
+    sweep: Instant,
+    drift: Instant,
+    registrations: Level,
+}
+
+enum Finished {
+    Task {
+        at: usize,
+        wish: u64,
+        lease: i64,
+        answer: Answer<Done>,
+    },
+    Grant {
+        seconds: u64,
+        id: i64,
+        result: Result<(), Failure>,
+    },
+    Revoke(Result<(), Failure>),
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            work: FuturesUnordered::new(),
+            failures: 0,
+            resume: None,
+            sweep: now + SWEEP,
+            registrations: Level::new(REGISTRATIONS),
+            drift: now + DRIFT.mul_f64(0.5 + fastrand::f64()),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while let Some(next) = self.turn() {
+            tokio::select! {
+                () = shared.wake.notified() => {}
+                Some(finished) = self.work.next() => self.finish(finished),
+                () = sleep_until(next) => {}
+            }
+            while let Some(Some(finished)) = self.work.next().now_or_never() {
+                self.finish(finished);
+            }
+        }
+    }
+
+    /// Does what is due, and gives when to look again; none at the end.
+    fn turn(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if state.closed {
+            return None;
+        }
+        let timers = [state.expire(now), state.awake(now)];
+        let leases = self.begin(&mut state, now);
+        if now >= self.sweep {
+            self.sweep = now + SWEEP;
+            self.sweep(&mut state, now);
+        }
+        self.registrations.set(state.wanted());
+        drop(state);
+        if now >= self.drift {
+            self.drift = now + DRIFT;
+            shared.client.drift();
+        }
+        let timers = timers.into_iter().chain([leases, self.resume]).flatten();
+        Some(timers.fold(self.sweep, Instant::min))
+    }
+
+    /// Begins as much as may be under way; gives the time when a lease may be asked for.
+    fn begin(&mut self, state: &mut State, now: Instant) -> Option<Instant> {
+        if self.resume.is_some_and(|time| time > now) {
+            return None;
+        }
+        self.resume = None;
+        // After a failure one request finds out whether the cluster is there again.
+        let limit = if self.failures > 0 { 1 } else { PIPELINE };
+        let mut next = None;
+        while self.work.len() < limit {
+            let (lease, later) = self.grant(state, now);
+            if let Some(later) = later {
+                next = Some(next.map_or(later, |next: Instant| next.min(later)));
+            }
+            if lease {
+                continue;
+            }
+            let Some((at, wish, task)) = state.next(now) else {
+                // A task may have found that it needs a lease first.
+                if state
+                    .leases
+                    .values()
+                    .any(|lease| !lease.waiting.is_empty() && lease.wants_grant(now).is_ok())
+                {
+                    continue;
+                }
+                break;
+            };
+            self.work.push(self.task(at, wish, task));
+        }
+        next
+    }
+
+    fn task(&self, at: usize, wish: u64, task: Task) -> BoxFuture<'static, Finished> {
+        let shared = Arc::clone(&self.shared);
+        let (Task::Put { lease, .. } | Task::Delete { lease, .. }) = task;
+        async move {
+            let answer = request::perform(
+                &shared.client,
+                shared.keys,
+                &shared.namespace,
+                task,
+                shared.timeout,
+            )
+            .await;
+            Finished::Task {
+                at,
+                wish,
+                lease,
+                answer,
+            }
+        }
+        .boxed()
+    }
+
+    /// Asks for a lease that something waits for; says whether it did, and when it may otherwise.
+    fn grant(&self, state: &mut State, now: Instant) -> (bool, Option<Instant>) {
+        let mut later = None;
+        let State {
+            leases, own_leases, ..
+        } = state;
+        for lease in leases
+            .values_mut()
+            .filter(|lease| !lease.waiting.is_empty())
+        {
+            match lease.wants_grant(now) {
+                Err(time) => later = later.or(time),
+                Ok(()) => {
+                    lease.granting = true;
+                    own_leases.insert(lease.id);
+                    let (shared, id, seconds) = (Arc::clone(&self.shared), lease.id, lease.seconds);
+                    let grant = async move {
+                        let result =
+                            request::grant(&shared.client, id, seconds, shared.timeout).await;
+                        Finished::Grant {
+                            seconds,
+                            id,
+                            result,
+                        }
+                    };
+                    self.work.push(grant.boxed());
+                    return (true, later);
+                }
+            }
+        }
+        (false, later)
+    }
+
+    /// Ends leases that nothing has needed for a while.
+    fn sweep(&self, state: &mut State, now: Instant) {
+        let mut ended = Vec::new();
+        for (seconds, lease) in &state.leases {
+            let is_idle = lease.is_granted() && !state.uses_lease(*seconds);
+            ended.push((*seconds, is_idle));
+        }
+        for (seconds, is_idle) in ended {
+            let Some(lease) = state.leases.get_mut(&seconds) else {
+                continue;
+            };
+            let since = if is_idle {
+                Some(lease.idle.unwrap_or(now))
+            } else {
+                None
+            };
+            lease.idle = since;
+            if since.is_some_and(|since| now.duration_since(since) >= SWEEP) {
+                let (shared, id) = (Arc::clone(&self.shared), lease.id);
+                state.leases.remove(&seconds);
+                let revoke = async move {
+                    Finished::Revoke(request::revoke(&shared.client, id, shared.timeout).await)
+                };
+                self.work.push(revoke.boxed());
+            }
+        }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let now = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let failure = match finished {
+            Finished::Task {
+                at,
+                wish,
+                lease,
+                answer,
+            } => {
+                if answer.in_doubt {
+                    state.doubt(at, now);
+                }
+                match answer.result {
+                    Ok(Done::Put(put)) => state.put(at, wish, put, now),
+                    Ok(Done::Deleted { occupant, revision }) => {
+                        state.deleted(at, wish, occupant.as_ref(), revision, now);
+                    }
+                    Err(failure) if failure.is_lease_not_found() => {
+                        state.lease_gone(at, lease, now)
+                    }
+                    Err(failure) => {
+                        state.failed(at, &failure, now);
+                        return self.failed(&failure, now);
+                    }
+                }
+                None
+            }
+            Finished::Grant {
+                seconds,
+                id,
+                result,
+            } => match result {
+                Ok(()) => {
+                    debug!(id, seconds, "lease granted");
+                    state.granted(seconds, id, now);
+                    shared.renew.notify_one();
+                    None
+                }
+                Err(failure) => {
+                    state.not_granted(seconds, &failure, now);
+                    Some(failure)
+                }
+            },
+            Finished::Revoke(result) => {
+                if let Err(failure) = result {
+                    debug!(?failure, "could not revoke an unused lease; it runs out");
+                }
+                return;
+            }
+        };
+        if !state.unwatched.is_empty() {
+            shared.watch.notify_one();
+        }
+        drop(state);
+        match failure {
+            Some(failure) => self.failed(&failure, now),
+            None => {
+                if std::mem::take(&mut self.failures) > 0 {
+                    info!("the cluster answers again");
+                }
+            }
+        }
+    }
+
+    /// Leaves the cluster alone for a while.
+    fn failed(&mut self, failure: &Failure, now: Instant) {
+        if failure.is_denial() {
+            warn!(?failure, "the cluster refuses");
+            return;
+        }
+        if self.failures == 0 {
+            warn!(
+                ?failure,
+                "the cluster does not answer; trying again for ever"
+            );
+        }
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.resume = Some(now + longest.mul_f64(fastrand::f64()));
+    }
+}

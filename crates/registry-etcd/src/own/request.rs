@@ -1,0 +1,264 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use vine_registry::Result as RegistryResult;
+
+use super::state::{Occupant, Put, Task};
+use crate::{
+    catalog,
+    client::{Client, Failure},
+    keys::Keys,
+    proto::{
+        Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
+        RangeRequest, RequestOp, TxnRequest, TxnResponse,
+        compare::{CompareTarget, TargetUnion},
+        request_op::Request,
+        response_op::Response,
+    },
+};
+
+/// How many operations etcd takes in one transaction, unless set otherwise, less some.
+const MAX_OPERATIONS: usize = 100;
+
+/// What became of a [`Task`].
+pub(super) enum Done {
+    Put(Put),
+    Deleted {
+        occupant: Option<Occupant>,
+        revision: i64,
+    },
+}
+
+/// What came of a request, and whether it may have been made more often than it was answered.
+pub(super) struct Answer<T> {
+    pub(super) result: Result<T, Failure>,
+    pub(super) in_doubt: bool,
+}
+
+/// Does what a task says.
+pub(super) async fn perform(
+    client: &Client,
+    keys: Keys,
+    namespace: &Arc<str>,
+    task: Task,
+    within: Duration,
+) -> Answer<Done> {
+    let is_put = matches!(task, Task::Put { .. });
+    let request = match task {
+        Task::Put {
+            key,
+            value,
+            lease,
+            expected,
+        } => put(key, value, lease, expected),
+        Task::Delete { key, lease } => delete(key, lease),
+    };
+    let mut attempts = 0;
+    let answer = client
+        .call("txn", within, |connection| {
+            attempts += 1;
+            let request = request.clone();
+            async move { connection.kv().txn(request).await }
+        })
+        .await;
+    let unanswered = matches!(answer, Err(Failure::Silent(_) | Failure::Unreachable(_)));
+    Answer {
+        in_doubt: is_put && attempts > 0 && (attempts > 1 || unanswered),
+        result: answer.map(|answer| done(keys, namespace, is_put, answer)),
+    }
+}
+
+fn done(keys: Keys, namespace: &Arc<str>, is_put: bool, answer: TxnResponse) -> Done {
+    let revision = answer.header.unwrap_or_default().revision;
+    let range = answer
+        .responses
+        .into_iter()
+        .find_map(|response| match response.response {
+            Some(Response::ResponseRange(range)) => Some(range),
+            _ => None,
+        });
+    let kv = range.and_then(|range| range.kvs.into_iter().next());
+    let occupant = kv.map(|kv| occupant(keys, namespace, kv));
+    match (is_put, answer.succeeded, occupant) {
+        (true, true, _) => Done::Put(Put::Done(revision)),
+        (true, false, Some(occupant)) => Done::Put(Put::Occupied(occupant)),
+        (true, false, None) => Done::Put(Put::Vacant),
+        (false, _, occupant) => Done::Deleted { occupant, revision },
+    }
+}
+
+fn occupant(keys: Keys, namespace: &Arc<str>, kv: KeyValue) -> Occupant {
+    let decoded = catalog::decode(keys, namespace, &kv).ok();
+    let epoch = decoded.as_ref().and_then(|(_, value)| value.epoch);
+    Occupant {
+        epoch: epoch.unwrap_or_else(|| catalog::revision(&kv)),
+        version: decoded
+            .as_ref()
+            .map(|(_, value)| Arc::clone(&value.source.version))
+            .unwrap_or_default(),
+        node: decoded.map(|(node, _)| node),
+        lease: kv.lease,
+        mod_revision: kv.mod_revision,
+        value: kv.value,
+    }
+}
+
+fn put(key: Bytes, value: Bytes, lease: i64, expected: i64) -> TxnRequest {
+    TxnRequest {
+        compare: vec![Compare {
+            target: CompareTarget::Mod.into(),
+            key: key.clone(),
+            target_union: Some(TargetUnion::ModRevision(expected)),
+            ..Default::default()
+        }],
+        success: vec![operation(Request::RequestPut(PutRequest {
+            key: key.clone(),
+            value,
+            lease,
+        }))],
+        failure: vec![range(key, false)],
+    }
+}
+
+fn delete(key: Bytes, lease: i64) -> TxnRequest {
+    TxnRequest {
+        compare: vec![Compare {
+            target: CompareTarget::Lease.into(),
+            key: key.clone(),
+            target_union: Some(TargetUnion::Lease(lease)),
+            ..Default::default()
+        }],
+        success: vec![operation(Request::RequestDeleteRange(DeleteRangeRequest {
+            key: key.clone(),
+            ..Default::default()
+        }))],
+        failure: vec![range(key, false)],
+    }
+}
+
+fn range(key: Bytes, keys_only: bool) -> RequestOp {
+    operation(Request::RequestRange(RangeRequest {
+        key,
+        keys_only,
+        ..Default::default()
+    }))
+}
+
+fn operation(request: Request) -> RequestOp {
+    RequestOp {
+        request: Some(request),
+    }
+}
+
+/// Removes what was found at a key, if it still stands there.
+pub(super) async fn remove(
+    client: &Client,
+    key: Bytes,
+    mod_revision: i64,
+    within: Duration,
+) -> Result<(), Failure> {
+    let request = TxnRequest {
+        compare: vec![Compare {
+            target: CompareTarget::Mod.into(),
+            key: key.clone(),
+            target_union: Some(TargetUnion::ModRevision(mod_revision)),
+            ..Default::default()
+        }],
+        success: vec![operation(Request::RequestDeleteRange(DeleteRangeRequest {
+            key,
+            ..Default::default()
+        }))],
+        failure: Vec::new(),
+    };
+    let answer = client.call("txn", within, |connection| {
+        let request = request.clone();
+        async move { connection.kv().txn(request).await }
+    });
+    answer.await.map(drop)
+}
+
+/// What stands at these keys, without the values if wanted so, and at which revision.
+pub(super) async fn look(
+    client: &Client,
+    keys: &[Bytes],
+    keys_only: bool,
+    within: Duration,
+) -> Result<(Vec<Option<KeyValue>>, i64), Failure> {
+    let mut found = Vec::with_capacity(keys.len());
+    let mut first = None;
+    for keys in keys.chunks(MAX_OPERATIONS) {
+        let request = TxnRequest {
+            success: keys
+                .iter()
+                .map(|key| range(key.clone(), keys_only))
+                .collect(),
+            ..Default::default()
+        };
+        let answer = client.call("txn", within, |connection| {
+            let request = request.clone();
+            async move { connection.kv().txn(request).await }
+        });
+        let answer = answer.await?;
+        first.get_or_insert_with(|| answer.header.unwrap_or_default().revision);
+        found.extend(
+            answer
+                .responses
+                .into_iter()
+                .map(|response| match response.response {
+                    Some(Response::ResponseRange(range)) => range.kvs.into_iter().next(),
+                    _ => None,
+                }),
+        );
+    }
+    Ok((found, first.unwrap_or_default()))
+}
+
+/// What stands at the keys of nodes, read as nodes.
+pub(super) async fn occupants(
+    client: &Client,
+    layout: Keys,
+    namespace: &Arc<str>,
+    keys: &[Bytes],
+    within: Duration,
+) -> RegistryResult<Vec<Option<Occupant>>> {
+    let (found, _) = look(client, keys, false, within).await?;
+    Ok(found
+        .into_iter()
+        .map(|kv| Some(occupant(layout, namespace, kv?)))
+        .collect())
+}
+
+/// Asks for a lease with an id of ours.
+pub(super) async fn grant(
+    client: &Client,
+    id: i64,
+    seconds: u64,
+    within: Duration,
+) -> Result<(), Failure> {
+    let request = LeaseGrantRequest {
+        ttl: i64::try_from(seconds).unwrap_or(i64::MAX),
+        id,
+    };
+    let answer = client.call("lease_grant", within, |connection| async move {
+        connection.lease().lease_grant(request).await
+    });
+    match answer.await {
+        // By an attempt whose answer did not come.
+        Err(failure) if failure.is(tonic::Code::FailedPrecondition, "lease already exists") => {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Ends a lease, and with it all that it holds.
+pub(super) async fn revoke(client: &Client, id: i64, within: Duration) -> Result<(), Failure> {
+    let request = LeaseRevokeRequest { id };
+    let answer = client.call("lease_revoke", within, |connection| async move {
+        connection.lease().lease_revoke(request).await
+    });
+    match answer.await {
+        Err(failure) if failure.is_lease_not_found() => Ok(()),
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,504 @@
+use std::{mem::take, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::Streaming;
+use tracing::{Instrument, debug, info, info_span, warn};
+use vine_registry::{
+    Error,
+    telemetry::{CACHED_NODES, WATCHERS},
+    view::Topic,
+};
+
+use super::{Proof, Shared, Subscribe};
+use crate::{
+    catalog::Catalog,
+    client::{Client, Failure, Line, Remedy},
+    keys::end_of,
+    listing::{self, Listing},
+    proto::{
+        Event, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+        watch_request::RequestUnion,
+    },
+    telemetry::{self, Level},
+};
+
+/// How long the stream may take to open and to begin.
+const OPEN: Duration = Duration::from_millis(1500);
+
+/// How often the server is asked for a sign of life, and how long it may take. A little more often
+/// than a proof lasts, so that a healthy watch is always proven.
+const ALIVE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An outage as short as this is none.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The wait before the watch begins again: by chance up to this, twice as much each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const AFTER_DENIAL: Duration = Duration::from_secs(30);
+
+/// Watches one range of keys: lists, then takes in every change, and again after each gap.
+pub(super) struct Scope {
+    client: Arc<Client>,
+    prefix: String,
+    catalog: Catalog,
+    shared: Arc<Shared>,
+    incoming: mpsc::UnboundedReceiver<Subscribe>,
+    waiting: Vec<Subscribe>,
+    timeout: Duration,
+    /// The last revision that the catalog holds as a whole; 0 if it has to be listed.
+    mark: i64,
+    cluster: u64,
+    /// Events of an answer that came in parts, until the last of them.
+    parts: Vec<Event>,
+    /// Since when the watch is not alive.
+    down: Option<Instant>,
+    watchers: Level,
+    nodes: Level,
+}
+
+type Requests = mpsc::UnboundedSender<WatchRequest>;
+
+/// A watch that has begun.
+struct Session {
+    line: Line,
+    requests: Requests,
+    answers: Streaming<WatchResponse>,
+}
+
+/// How a session ended.
+enum End {
+    /// Nobody watches any more.
+    Unwatched,
+    /// Go on over another connection; nothing was wrong.
+    Moved,
+    /// What was known can't be continued from: list again.
+    Gap(&'static str),
+    Failed(Failure),
+}
+
+impl Scope {
+    pub(super) fn new(
+        client: Arc<Client>,
+        prefix: String,
+        catalog: Catalog,
+        shared: Arc<Shared>,
+        incoming: mpsc::UnboundedReceiver<Subscribe>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            client,
+            prefix,
+            catalog,
+            shared,
+            incoming,
+            waiting: Vec::new(),
+            timeout,
+            mark: 0,
+            cluster: 0,
+            parts: Vec::new(),
+            down: None,
+            watchers: Level::new(WATCHERS),
+            nodes: Level::new(CACHED_NODES),
+        }
+    }
+
+    pub(super) async fn run(mut self, topic: Topic) {
+        let span = info_span!("watch", prefix = %self.prefix);
+        async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let began = Instant::now();
+                let wait = match self.session(&topic).await {
+                    End::Unwatched => return,
+                    End::Moved => continue,
+                    End::Gap(reason) => {
+                        info!(reason, "listing again");
+                        telemetry::resync(reason);
+                        self.mark = 0;
+                        continue;
+                    }
+                    End::Failed(failure) => {
+                        self.fail(&failure);
+                        if began.elapsed() > LONGEST_PAUSE {
+                            pause = FIRST_PAUSE;
+                        }
+                        let wait = pause.mul_f64(fastrand::f64());
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        if failure.is_denial() {
+                            AFTER_DENIAL
+                        } else {
+                            wait
+                        }
+                    }
+                };
+                self.idle(wait).await;
+                if self.waiting.is_empty() && self.catalog.view.watchers(&topic) == 0 {
+                    return;
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Waits; answers those for whom a state from before the outage will do.
+    async fn idle(&mut self, wait: Duration) {
+        let end = Instant::now() + wait;
+        loop {
+            let stale = self.stale_at().unwrap_or(end).max(Instant::now());
+            tokio::select! {
+                () = sleep_until(end.min(stale)) => {
+                    self.mark_stale();
+                    if Instant::now() >= end {
+                        return;
+                    }
+                    if self.stale_at().is_none() {
+                        sleep_until(end).await;
+                        return;
+                    }
+                }
+                subscribe = self.incoming.recv() => match subscribe {
+                    Some(subscribe) => {
+                        self.waiting.push(subscribe);
+                        self.serve_stale();
+                        // Somebody is there who did not wait yet: try at once.
+                        if wait > LONGEST_PAUSE {
+                            return;
+                        }
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Begins, and takes in what comes until something is wrong.
+    async fn session(&mut self, topic: &Topic) -> End {
+        while let Ok(subscribe) = self.incoming.try_recv() {
+            self.waiting.push(subscribe);
+        }
+        let wants_list = self.mark == 0 || !self.waiting.is_empty();
+        let client = Arc::clone(&self.client);
+        let prefix = self.prefix.clone();
+        let (mark, cluster, limit) = (self.mark, self.cluster, self.timeout);
+        let beginning = begin(&client, &prefix, wants_list, mark, cluster, limit);
+        let mut beginning = std::pin::pin!(beginning);
+        let begun = loop {
+            let stale = self.stale_at();
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                begun = &mut beginning => break begun,
+                () = sleep_until(stale.unwrap_or(far)), if stale.is_some() => self.mark_stale(),
+            }
+        };
+        let (session, listing) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => return End::Failed(failure),
+        };
+        if let Some(listing) = listing {
+            self.list(&listing);
+        }
+        self.parts.clear();
+        let mut line = None;
+        let end = self.follow(topic, session, &mut line).await;
+        if let (End::Failed(failure), Some(line)) = (&end, line) {
+            match failure.remedy() {
+                Remedy::Authenticate => self.client.expire(&line),
+                _ => self.client.rotate(&line),
+            }
+        }
+        end
+    }
+
+    /// Takes in what comes.
+    async fn follow(&mut self, topic: &Topic, session: Session, used: &mut Option<Line>) -> End {
+        let Session {
+            line,
+            requests,
+            mut answers,
+        } = session;
+        *used = Some(line.clone());
+        let client = Arc::clone(&self.client);
+        let mut due = Some(Instant::now() + OPEN);
+        let mut created = false;
+        let mut alive = Instant::now() + ALIVE;
+        loop {
+            let next = due.unwrap_or(alive).min(alive);
+            tokio::select! {
+                answer = answers.message() => {
+                    let answer = match answer {
+                        Ok(Some(answer)) => answer,
+                        Ok(None) => return End::Failed(Failure::Unreachable("the server ended the watch".into())),
+                        Err(status) => return End::Failed(client.failure(status)),
+                    };
+                    due = None;
+                    created |= answer.created;
+                    if let Some(end) = self.take(answer) {
+                        return end;
+                    }
+                }
+                subscribe = self.incoming.recv() => match subscribe {
+                    Some(subscribe) => {
+                        self.waiting.push(subscribe);
+                        if let Err(failure) = self.list_again().await {
+                            return End::Failed(failure);
+                        }
+                    }
+                    None => return End::Unwatched,
+                },
+                () = sleep_until(next) => {
+                    let now = Instant::now();
+                    if due.is_some_and(|due| due <= now) {
+                        due = None;
+                        if !created {
+                            return End::Failed(Failure::Silent(OPEN));
+                        }
+                        match self.prove().await {
+                            Ok(true) => {}
+                            Ok(false) => return End::Gap("the watch missed something"),
+                            Err(failure) => return End::Failed(failure),
+                        }
+                    }
+                    if alive <= now {
+                        alive = now + ALIVE;
+                        self.tell(topic);
+                        if self.catalog.view.watchers(topic) == 0 && self.waiting.is_empty() {
+                            return End::Unwatched;
+                        }
+                        send(&requests, RequestUnion::ProgressRequest(WatchProgressRequest {}));
+                        due.get_or_insert(now + PATIENCE);
+                    }
+                }
+                () = client.moved(&line) => return End::Moved,
+            }
+        }
+    }
+
+    /// Takes an answer in; says how the session ends, if so.
+    fn take(&mut self, answer: WatchResponse) -> Option<End> {
+        if answer.canceled {
+            if answer.compact_revision > 0 {
+                return Some(End::Gap("what happened meanwhile was compacted"));
+            }
+            let reason = answer.cancel_reason;
+            let status = if reason.contains("permission denied") {
+                tonic::Status::permission_denied(reason)
+            } else if reason.contains("auth") || reason.contains("token") {
+                tonic::Status::unauthenticated(reason)
+            } else {
+                tonic::Status::unavailable(format!("the server ended the watch: {reason}"))
+            };
+            return Some(End::Failed(Failure::Refused(status)));
+        }
+        let mark = self.mark;
+        let news = |event: &Event| event.kv.as_ref().is_some_and(|kv| kv.mod_revision > mark);
+        self.parts.extend(answer.events.into_iter().filter(news));
+        if !answer.fragment {
+            let events = take(&mut self.parts);
+            let last = events
+                .iter()
+                .filter_map(|event| event.kv.as_ref())
+                .map(|kv| kv.mod_revision);
+            self.mark = last.max().unwrap_or_default().max(self.mark);
+            self.catalog.apply(events);
+        }
+        self.live();
+        None
+    }
+
+    /// Lists beside the watch, for those who begin to watch; what the watch says of before does not
+    /// count any more.
+    async fn list_again(&mut self) -> Result<(), Failure> {
+        while let Ok(subscribe) = self.incoming.try_recv() {
+            self.waiting.push(subscribe);
+        }
+        let listing = listing::list(&self.client, &self.prefix, self.timeout).await?;
+        if listing.cluster != self.cluster || listing.revision < self.mark {
+            return Err(Failure::Unreachable(
+                "the cluster has become another one".into(),
+            ));
+        }
+        self.list(&listing);
+        Ok(())
+    }
+
+    fn list(&mut self, listing: &Listing) {
+        self.catalog.replace(&listing.kvs);
+        self.parts.clear();
+        self.mark = listing.revision;
+        self.cluster = listing.cluster;
+        self.live();
+        for subscribe in take(&mut self.waiting) {
+            self.answer(subscribe);
+        }
+    }
+
+    fn answer(&mut self, subscribe: Subscribe) {
+        if !subscribe.reply.is_closed() {
+            let watcher = self.catalog.view.watch(subscribe.topic, 0);
+            // Dropped, if nobody waits any more.
+            let _ = subscribe.reply.send(Ok(watcher));
+        }
+    }
+
+    /// Whether the cluster holds what the catalog does.
+    async fn prove(&mut self) -> Result<bool, Failure> {
+        let newest = listing::newest(&self.client, &self.prefix, self.timeout).await?;
+        let same = newest.count == self.catalog.len()
+            && newest.mod_revision <= self.mark
+            && newest.cluster == self.cluster;
+        if same {
+            self.live();
+        }
+        Ok(same)
+    }
+
+    /// The view is true, as of now.
+    fn live(&mut self) {
+        if self.down.take().is_some() {
+            info!("watching again");
+        }
+        self.catalog.view.live();
+        let mut proof = self.shared.proof();
+        *proof = Proof {
+            mark: self.mark,
+            at: Some(Instant::now()),
+            error: None,
+        };
+    }
+
+    /// Says how it is doing.
+    fn tell(&self, topic: &Topic) {
+        self.watchers.set(self.catalog.view.watchers(topic));
+        self.nodes.set(self.catalog.len());
+        let proven = self.shared.proof().at;
+        if let Some(at) = proven {
+            telemetry::watch_lag(at.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The watch is not alive.
+    fn fail(&mut self, failure: &Failure) {
+        let error = Error::from(failure.clone());
+        if self.down.is_none() {
+            self.down = Some(Instant::now());
+            warn!(%error, "the watch is interrupted");
+        } else {
+            debug!(%error, "still not watching");
+        }
+        let is_denial = failure.is_denial();
+        let mut proof = self.shared.proof();
+        proof.at = None;
+        proof.error = Some(error.clone());
+        drop(proof);
+        if is_denial || !self.client.has_answered() {
+            for subscribe in take(&mut self.waiting) {
+                if !(subscribe.allow_stale && self.mark > 0) {
+                    let _ = subscribe.reply.send(Err(error.clone()));
+                } else {
+                    self.answer(subscribe);
+                }
+            }
+        }
+        if self.stale_at().is_some_and(|at| at <= Instant::now()) {
+            self.mark_stale();
+        }
+        self.serve_stale();
+    }
+
+    /// When the outage is to be told, if it is not yet.
+    fn stale_at(&self) -> Option<Instant> {
+        if self.catalog.view.staleness().is_some() {
+            return None;
+        }
+        self.down.map(|down| down + GRACE)
+    }
+
+    fn mark_stale(&mut self) {
+        let error = self.shared.proof().error.clone();
+        if let Some(error) = error {
+            self.catalog.view.stale(error);
+        }
+        self.serve_stale();
+    }
+
+    /// Answers those for whom what was known before the outage will do.
+    fn serve_stale(&mut self) {
+        if self.catalog.view.staleness().is_none() || self.mark == 0 {
+            return;
+        }
+        let (content, others) = take(&mut self.waiting)
+            .into_iter()
+            .partition(|subscribe| subscribe.allow_stale);
+        self.waiting = others;
+        let content: Vec<Subscribe> = content;
+        for subscribe in content {
+            self.answer(subscribe);
+        }
+    }
+}
+
+/// Finds out whether to list, and opens the stream.
+async fn begin(
+    client: &Client,
+    prefix: &str,
+    wants_list: bool,
+    mark: i64,
+    cluster: u64,
+    limit: Duration,
+) -> Result<(Session, Option<Listing>), Failure> {
+    let mut listing = None;
+    if wants_list {
+        listing = Some(listing::list(client, prefix, limit).await?);
+    } else {
+        let newest = listing::newest(client, prefix, limit).await?;
+        if newest.cluster != cluster || newest.revision < mark {
+            info!("the cluster is another one or an older one: listing again");
+            telemetry::resync("another cluster, or an older state");
+            listing = Some(listing::list(client, prefix, limit).await?);
+        }
+    }
+    let line = client.line().await?;
+    let (requests, receiver) = mpsc::unbounded_channel();
+    let mut watch = line.connection.clone().watch();
+    let from = listing.as_ref().map_or(mark, |listing| listing.revision) + 1;
+    let create = WatchCreateRequest {
+        key: prefix.to_owned().into(),
+        range_end: end_of(prefix).into(),
+        start_revision: from,
+        fragment: true,
+        ..Default::default()
+    };
+    // The server answers the opening together with the first request.
+    send(&requests, RequestUnion::CreateRequest(create));
+    let opened = timeout(OPEN, watch.watch(crate::stream::of(receiver))).await;
+    let failure = match opened {
+        Ok(Ok(answers)) => {
+            let session = Session {
+                line,
+                requests,
+                answers: answers.into_inner(),
+            };
+            return Ok((session, listing));
+        }
+        Ok(Err(status)) => client.failure(status),
+        Err(_) => Failure::Silent(OPEN),
+    };
+    match failure.remedy() {
+        Remedy::Authenticate => client.expire(&line),
+        _ => client.rotate(&line),
+    }
+    Err(failure)
+}
+
+fn send(requests: &Requests, request: RequestUnion) {
+    // An ended stream says so by its answers.
+    let _ = requests.send(WatchRequest {
+        request_union: Some(request),
+    });
+}
