@@ -162,7 +162,8 @@ impl Go {
             return;
         }
         if message.response {
-            if received.source.port() == self.config.port && (received.multicast || is_on_link) {
+            let is_multicast = received.multicast && self.config.knows_destinations;
+            if received.source.port() == self.config.port && (is_multicast || is_on_link) {
                 let origin = Origin {
                     is_near: self.links.is_own(source),
                     by: Source {
@@ -233,7 +234,12 @@ impl Go {
             port,
             to,
         };
-        self.outbox.push(now, transmit);
+        let is_near = match to {
+            Destination::Multicast => false,
+            Destination::Unicast(to) => self.links.is_own(to.ip().to_canonical()),
+        };
+        self.outbox.allow_for(self.own.len());
+        self.outbox.push(now, now, is_near, transmit);
         self.arm_outbox();
     }
 
