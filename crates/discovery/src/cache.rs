@@ -1,10 +1,15 @@
 //! A registry in front of another one, which remembers.
 
+mod backoff;
+mod disk;
 mod entry;
 mod follow;
+mod idle;
+mod loss;
 mod names;
 mod options;
 mod registry;
+mod snapshots;
 
 use std::{
     fmt,
@@ -18,8 +23,8 @@ use tokio::sync::watch;
 use vine_registry::{Error, NodeRef, Registry, Result, Services};
 
 pub(crate) use self::entry::Entry;
-pub use self::options::CacheOptions;
-use self::{follow::Follower, names::Names};
+use self::{disk::Disk, follow::Follower, names::Names};
+pub use self::{loss::LossGuard, options::CacheOptions};
 use crate::Subscription;
 
 /// Remembers the services that are looked up, and keeps that true by watching them.
@@ -56,6 +61,7 @@ pub(crate) struct Inner {
     /// That of the registry's options.
     namespace: Arc<str>,
     options: CacheOptions,
+    disk: Option<Arc<Disk>>,
     names: Names,
     is_closed: AtomicBool,
     /// Tells the tasks.
@@ -75,6 +81,10 @@ impl Cache {
         Self(Arc::new(Inner {
             namespace: Arc::clone(&registry.options().namespace),
             registry: Arc::new(registry),
+            disk: options
+                .snapshots
+                .clone()
+                .map(|dir| Arc::new(Disk::new(dir))),
             options,
             names: Names::new(),
             is_closed: AtomicBool::new(false),
@@ -119,14 +129,7 @@ impl Cache {
     pub fn subscribe_in(&self, namespace: &Arc<str>, name: &str) -> Subscription {
         let inner = &self.0;
         let (entry, changes) = inner.names.hold(namespace, name, |entry| {
-            let follower = Follower::new(
-                Arc::clone(&inner.registry),
-                Arc::clone(entry),
-                Arc::downgrade(inner),
-                inner.closed.subscribe(),
-                inner.options.idle,
-            );
-            tokio::spawn(follower.run());
+            tokio::spawn(Follower::new(Arc::clone(entry), inner).run());
         });
         Subscription::new(Arc::clone(inner), entry, changes)
     }

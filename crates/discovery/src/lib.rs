@@ -62,7 +62,7 @@ mod selector;
 mod strategy;
 mod subscription;
 
-pub use cache::{Cache, CacheOptions};
+pub use cache::{Cache, CacheOptions, LossGuard};
 pub use known::{Known, Standing};
 pub use selector::{
     Considered, Ejection, Exclusion, Fallback, Guard, NoNode, Outcome, Peer, Pick, Selector,

@@ -107,6 +107,7 @@ impl Subscription {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn report_unreachable(&self, id: &str) -> Result<()> {
+        self.entry.refuse(id);
         let node =
             NodeRef::new(Arc::clone(self.name()), id).with_namespace(Arc::clone(self.namespace()));
         self.cache.report_unreachable(&node).await

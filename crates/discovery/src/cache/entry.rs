@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +24,9 @@ pub(crate) struct Entry {
     wanted: Notify,
     /// The name was let go.
     dismissed: Notify,
+    /// Suspects that refused a connection and that the task has not heard of.
+    refused: Mutex<Vec<Arc<str>>>,
+    refusal: Notify,
 }
 
 impl Entry {
@@ -36,6 +39,8 @@ impl Entry {
             used: AtomicBool::new(true),
             wanted: Notify::new(),
             dismissed: Notify::new(),
+            refused: Mutex::default(),
+            refusal: Notify::new(),
         }
     }
 
@@ -71,6 +76,31 @@ impl Entry {
 
     pub(super) async fn dismissed(&self) {
         self.dismissed.notified().await;
+    }
+
+    /// Says that a node refused a connection, in case it is a suspect.
+    pub(crate) fn refuse(&self, id: &str) {
+        let known = self.known();
+        let suspects = &mut known.suspects.iter();
+        let Some(node) = suspects.find_map(|service| service.nodes.get(id)) else {
+            return;
+        };
+        let mut refused = self.lock();
+        if !refused.contains(&node.id) {
+            refused.push(Arc::clone(&node.id));
+        }
+        drop(refused);
+        self.refusal.notify_one();
+    }
+
+    /// Waits until suspects refused connections. Cancel safe.
+    pub(super) async fn refused(&self) -> Vec<Arc<str>> {
+        self.refusal.notified().await;
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers that somebody looked. Reads first: to write what is there already would take the

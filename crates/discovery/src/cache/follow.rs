@@ -1,6 +1,7 @@
 //! The task that follows one name: holds a watch, and publishes what it tells.
 
 use std::{
+    future::ready,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -8,18 +9,20 @@ use std::{
 use tokio::{
     sync::watch,
     task::coop::consume_budget,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
+    time::{Instant, sleep, sleep_until},
 };
-use tracing::debug;
+use tracing::{debug, info};
 use vine_registry::{
     Error, Fold, Namespaces, Registry, Result, Services, Update, WatchOptions, Watcher,
 };
 
-use super::{Inner, entry::Entry};
+use super::{
+    Entry, Inner, backoff::Backoff, disk::Saved, idle::Idle, loss::Losses, snapshots::Snapshots,
+};
 use crate::{Known, Standing};
 
-/// How often within the idle time is looked whether anybody uses the name.
-const LOOKS: u32 = 4;
+/// After so many updates of a watch they are published at the latest.
+const BATCH: usize = 1024;
 
 /// What the task of one name holds.
 pub(super) struct Follower {
@@ -28,9 +31,11 @@ pub(super) struct Follower {
     cache: Weak<Inner>,
     closed: watch::Receiver<bool>,
     idle: Idle,
+    losses: Losses,
+    snapshots: Option<Snapshots>,
+    known: Known,
     /// What was published last is the end.
     is_over: bool,
-    known: Known,
 }
 
 /// Why a watch is no longer followed.
@@ -41,22 +46,29 @@ enum End {
     Lost(Error),
 }
 
+/// What wakes the task while it listens to a watch.
+enum Wake {
+    Update(Option<Update>),
+    Refused(Vec<Arc<str>>),
+    /// A suspect's time is over.
+    Suspect,
+    Save,
+    Unused,
+}
+
 impl Follower {
-    pub(super) fn new(
-        registry: Arc<dyn Registry>,
-        entry: Arc<Entry>,
-        cache: Weak<Inner>,
-        closed: watch::Receiver<bool>,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, cache: &Arc<Inner>) -> Self {
+        let options = &cache.options;
         Self {
-            registry,
-            entry,
-            cache,
-            closed,
-            idle: Idle::new(idle),
-            is_over: false,
+            registry: Arc::clone(&cache.registry),
+            closed: cache.closed.subscribe(),
+            idle: Idle::new(options.idle),
+            losses: Losses::new(options.loss_guard.clone()),
+            snapshots: cache.disk.as_ref().map(Snapshots::new),
+            cache: Arc::downgrade(cache),
             known: Known::unknown(None),
+            is_over: false,
+            entry,
         }
     }
 
@@ -80,51 +92,137 @@ impl Follower {
                         End::Lost(error) => error,
                     }
                 }
-                Err(error) => error,
+                Err(error) => {
+                    self.restore().await;
+                    error
+                }
             };
             // The same call will give the same again.
             self.is_over = matches!(
                 error,
                 Error::Closed | Error::InvalidOption { .. } | Error::InvalidService { .. }
             );
-            self.failed(error);
+            self.fail(error);
+            self.publish();
             if self.is_over {
                 return;
             }
-            tokio::select! {
-                () = sleep(pause.next()) => {}
-                () = self.entry.wanted() => {}
-                () = self.idle.over(&self.entry, &self.cache) => return,
+            let again = Instant::now() + pause.next();
+            loop {
+                tokio::select! {
+                    () = sleep_until(again) => break,
+                    () = self.entry.wanted() => break,
+                    refused = self.entry.refused() => self.refused(&refused),
+                    () = at(self.losses.next()) => {}
+                    () = self.idle.over(&self.entry, &self.cache) => return,
+                }
+                self.publish();
             }
         }
     }
 
-    async fn watch(&self) -> Result<Watcher> {
+    /// Begins a watch. If that takes time, what an earlier process knew has to do meanwhile.
+    async fn watch(&mut self) -> Result<Watcher> {
+        let registry = Arc::clone(&self.registry);
         let namespace = Namespaces::One(Arc::clone(&self.entry.namespace));
         let options = WatchOptions::service(Arc::clone(&self.entry.name)).with_namespace(namespace);
-        self.registry.watch(options).await
+        let mut watch = registry.watch(options);
+        if let Some(snapshots) = &self.snapshots
+            && !self.known.is_known()
+        {
+            tokio::select! {
+                watcher = &mut watch => return watcher,
+                () = sleep(snapshots.patience()) => {}
+            }
+            self.restore().await;
+        }
+        watch.await
+    }
+
+    /// Takes what an earlier process knew, if nothing else is known.
+    async fn restore(&mut self) {
+        let Some(snapshots) = self.snapshots.as_mut().filter(|_| !self.known.is_known()) else {
+            return;
+        };
+        if let Some(Saved { services, age }) = snapshots.load(&self.entry).await {
+            info!(name = %self.entry.name, ?age, "the registry has not answered; using what was saved");
+            let error = Error::unavailable(
+                self.registry.name().to_owned(),
+                "it has not answered yet; this was saved by an earlier process",
+            );
+            self.losses.stale(Instant::now());
+            self.known.services = services;
+            self.known.standing = Standing::Stale {
+                since: Instant::now(),
+                age,
+                error,
+            };
+            self.publish();
+        }
     }
 
     async fn listen(&mut self, mut watcher: Watcher) -> End {
         let mut fold = Fold::new(&watcher.take_snapshot());
-        self.tell(&fold, Standing::Live);
+        let services = self.services(&fold);
+        let before = std::mem::replace(&mut self.known.services, services);
+        self.losses
+            .resync(Instant::now(), &before, &self.known.services);
+        self.live();
+        self.publish();
         loop {
-            let update = tokio::select! {
-                update = watcher.next() => update,
-                () = self.idle.over(&self.entry, &self.cache) => return End::Unused,
-            };
-            match update {
-                Some(Update::Event(event)) => {
-                    fold.apply(&event);
-                    self.tell(&fold, self.known.standing.clone());
+            let mut wake = self.wait(&mut watcher).await;
+            let mut is_changed = false;
+            for _ in 0..BATCH {
+                match wake {
+                    Wake::Update(Some(update)) => is_changed |= self.update(&mut fold, update),
+                    Wake::Update(None) => {
+                        self.known.services = self.services(&fold);
+                        return End::Lost(self.ended().await);
+                    }
+                    Wake::Refused(ids) => self.refused(&ids),
+                    Wake::Suspect => {}
+                    Wake::Save => self.save(),
+                    Wake::Unused => return End::Unused,
                 }
-                Some(Update::Stale(error)) => self.failed(error),
-                Some(Update::Live) => self.tell(&fold, Standing::Live),
-                Some(_) => {}
-                None => return End::Lost(self.ended().await),
+                // More that is there already is published with it.
+                wake = tokio::select! {
+                    biased;
+                    update = watcher.next() => Wake::Update(update),
+                    () = ready(()) => break,
+                };
             }
+            if is_changed {
+                self.known.services = self.services(&fold);
+                self.is_to_save();
+            }
+            self.publish();
             consume_budget().await;
         }
+    }
+
+    async fn wait(&mut self, watcher: &mut Watcher) -> Wake {
+        let save = self.snapshots.as_ref().and_then(Snapshots::next);
+        tokio::select! {
+            update = watcher.next() => Wake::Update(update),
+            ids = self.entry.refused() => Wake::Refused(ids),
+            () = at(self.losses.next()) => Wake::Suspect,
+            () = at(save) => Wake::Save,
+            () = self.idle.over(&self.entry, &self.cache) => Wake::Unused,
+        }
+    }
+
+    /// Says whether the nodes may be others.
+    fn update(&mut self, fold: &mut Fold, update: Update) -> bool {
+        match update {
+            Update::Event(event) => {
+                self.losses.event(Instant::now(), &event);
+                return fold.apply(&event);
+            }
+            Update::Stale(error) => self.fail(error),
+            Update::Live => self.live(),
+            _ => {}
+        }
+        false
     }
 
     /// Why a watch ended that nobody stopped.
@@ -138,19 +236,20 @@ impl Follower {
         }
     }
 
-    fn tell(&mut self, fold: &Fold, standing: Standing) {
-        self.known.services = self.services(fold);
-        self.known.standing = standing;
-        self.entry.publish(self.known.clone());
-    }
-
     fn services(&self, fold: &Fold) -> Services {
         fold.service(&self.entry.namespace, &self.entry.name)
     }
 
+    fn live(&mut self) {
+        self.losses.live(Instant::now());
+        self.known.standing = Standing::Live;
+        self.is_to_save();
+    }
+
     /// The registry can't be reached: what was known stays known.
-    fn failed(&mut self, error: Error) {
+    fn fail(&mut self, error: Error) {
         debug!(name = %self.entry.name, %error, "can't watch; what was known is served");
+        self.losses.stale(Instant::now());
         self.known.standing = match &self.known.standing {
             Standing::Unknown(_) => Standing::Unknown(Some(error)),
             Standing::Live => Standing::Stale {
@@ -164,7 +263,36 @@ impl Follower {
                 error,
             },
         };
+    }
+
+    fn refused(&mut self, ids: &[Arc<str>]) {
+        for id in ids {
+            self.losses.refused(id);
+        }
+    }
+
+    fn publish(&mut self) {
+        let left = self.known.services.node_count();
+        if self.losses.judge(Instant::now(), left) {
+            let suspects = self.losses.suspects();
+            debug!(name = %self.entry.name, left, suspects = suspects.node_count(), "suspects");
+            self.known.suspects = suspects;
+        }
         self.entry.publish(self.known.clone());
+    }
+
+    fn is_to_save(&mut self) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.changed();
+        }
+    }
+
+    fn save(&mut self) {
+        if let Some(snapshots) = &mut self.snapshots
+            && matches!(self.known.standing, Standing::Live)
+        {
+            snapshots.save(&self.entry, &self.known.services);
+        }
     }
 }
 
@@ -176,57 +304,15 @@ impl Drop for Follower {
         }
         // Whoever subscribes meanwhile must not wait for ever.
         if self.entry.is_awaited() && !self.is_over {
-            self.failed(Error::Closed);
+            self.fail(Error::Closed);
+            self.publish();
         }
     }
 }
 
-/// Counts how long nobody used a name.
-struct Idle {
-    interval: Interval,
-    unused: u32,
-}
-
-impl Idle {
-    fn new(idle: Duration) -> Self {
-        let look = (idle / LOOKS).max(Duration::from_millis(1));
-        let mut interval = interval_at(Instant::now() + look, look);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            interval,
-            unused: 0,
-        }
-    }
-
-    /// Waits until nobody used the name so long and it is let go. Cancel safe.
-    async fn over(&mut self, entry: &Arc<Entry>, cache: &Weak<Inner>) {
-        loop {
-            tokio::select! {
-                _ = self.interval.tick() => {
-                    let used = entry.take_used() || entry.is_awaited();
-                    self.unused = if used { 0 } else { self.unused + 1 };
-                }
-                () = entry.dismissed() => self.unused = LOOKS,
-            }
-            if self.unused >= LOOKS {
-                match cache.upgrade() {
-                    Some(cache) if !cache.names.let_go(entry) => self.unused = 0,
-                    _ => return,
-                }
-            }
-        }
-    }
-}
-
-/// Pauses between attempts: twice as long each time, from 50 ms to 5 s, of which a random half is
-/// left out, so that many clients do not come at once.
-#[derive(Default)]
-struct Backoff(u32);
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let full = Duration::from_millis(50 << self.0.min(7)).min(Duration::from_secs(5));
-        self.0 += 1;
-        full / 2 + full.mul_f64(fastrand::f64() / 2.0)
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,6 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use super::LossGuard;
 
 /// Options of a [`Cache`](crate::Cache).
 #[derive(Clone, Debug)]
@@ -14,6 +16,12 @@ pub struct CacheOptions {
     /// How many names are kept for look-ups; if there are more, the one that was not used the
     /// longest is let go. Subscriptions count, but are never refused. 10,000 by default.
     pub max_names: usize,
+    /// When nodes that vanish are kept as suspects.
+    pub loss_guard: LossGuard,
+    /// A directory in which to save what is known, so that a program which starts while the registry
+    /// is down has something to begin with. None by default. What was saved is used only until the
+    /// registry answers, and counts as stale.
+    pub snapshots: Option<PathBuf>,
 }
 
 impl Default for CacheOptions {
@@ -22,6 +30,8 @@ impl Default for CacheOptions {
             allow_stale: true,
             idle: Duration::from_secs(300),
             max_names: 10_000,
+            loss_guard: LossGuard::default(),
+            snapshots: None,
         }
     }
 }
@@ -51,6 +61,20 @@ impl CacheOptions {
     #[must_use]
     pub fn with_max_names(mut self, max_names: usize) -> Self {
         self.max_names = max_names;
+        self
+    }
+
+    /// Sets when nodes that vanish are kept as suspects.
+    #[must_use]
+    pub fn with_loss_guard(mut self, loss_guard: LossGuard) -> Self {
+        self.loss_guard = loss_guard;
+        self
+    }
+
+    /// Sets the directory in which to save what is known.
+    #[must_use]
+    pub fn with_snapshots(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.snapshots = Some(directory.into());
         self
     }
 }

@@ -4,6 +4,8 @@
 
 mod ejection;
 mod faulty;
+mod loss;
 mod outage;
 mod selector;
+mod snapshots;
 mod strategies;

@@ -183,7 +183,7 @@ impl Driver {
         for nodes in gone.chunk_by(same) {
             let mut edit = self.view.edit(&*nodes[0].namespace, &*nodes[0].service);
             for node in nodes {
-                edit.remove(&node.id);
+                edit.deregister(&node.id);
             }
             edit.commit();
         }

@@ -444,7 +444,7 @@ impl State {
         released.into_iter().for_each(|key| self.release(key));
     }
 
-    /// Takes nodes out, each service's in one go.
+    /// Takes nodes out that were deregistered, each service's in one go.
     fn remove(&mut self, gone: Vec<(Arc<str>, Arc<str>, Arc<str>)>) {
         let mut services = HashMap::<_, Vec<_>>::new();
         for (namespace, name, id) in gone {
@@ -452,7 +452,7 @@ impl State {
         }
         for ((namespace, name), ids) in services {
             let mut edit = self.view.edit(&*namespace, &*name);
-            let released: Vec<_> = ids.iter().filter_map(|id| edit.remove(id)).collect();
+            let released: Vec<_> = ids.iter().filter_map(|id| edit.deregister(id)).collect();
             edit.commit();
             released.into_iter().for_each(|key| self.release(key));
         }

@@ -49,6 +49,10 @@ pub struct Event {
     pub action: Action,
     /// The service in the version concerned, with just the nodes concerned.
     pub service: Arc<Service>,
+    /// Of a delete: the owner of the nodes said so. If not, they were lost, or the engine can't tell.
+    /// Not in JSON.
+    #[serde(skip)]
+    pub deregistered: bool,
 }
 
 impl Event {
@@ -60,6 +64,7 @@ impl Event {
             timestamp: now.map_or(0, |now| now.as_secs() as i64),
             action,
             service: service.into(),
+            deregistered: false,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Edit<'a, T> {
     /// The nodes touched, as they were before: version and node, if there was one. Of one that was
     /// touched again, the first counts. None if nobody watches.
     touched: Option<Touched>,
+    /// Those of them that their owners took out.
+    deregistered: SmallVec<[Arc<str>; 1]>,
 }
 
 type Touched = SmallVec<[(Arc<str>, Option<Placed>); 1]>;
@@ -36,6 +38,8 @@ struct Work {
 struct Delta {
     version: Arc<str>,
     deleted: List,
+    /// Deleted, too, by their owners.
+    deregistered: List,
     updated: List,
     created: List,
 }
@@ -68,6 +72,7 @@ impl<'a, T> Edit<'a, T> {
             before: view.names[at].slot.load(),
             work: SmallVec::new(),
             touched: view.interest.any().then(SmallVec::new),
+            deregistered: SmallVec::new(),
             view,
         }
     }
@@ -102,7 +107,16 @@ impl<'a, T> Edit<'a, T> {
         }
     }
 
-    /// Takes a node out and gives what the engine remembered of it.
+    /// Takes a node out whose owner said so, and gives what the engine remembered of it.
+    pub fn deregister(&mut self, id: &str) -> Option<T> {
+        if self.touched.is_some() {
+            self.deregistered.push(id.into());
+        }
+        self.remove(id)
+    }
+
+    /// Takes a node out and gives what the engine remembered of it. It was lost, or the engine
+    /// can't tell.
     pub fn remove(&mut self, id: &str) -> Option<T> {
         let name = &mut self.view.names[self.at];
         let (node, held) = name.nodes.swap_remove_entry(id)?;
@@ -172,7 +186,8 @@ impl<'a, T> Edit<'a, T> {
         if let Some(after) = after {
             name.slot.store(after.clone());
             if let Some(touched) = self.touched.take() {
-                let deltas = name.deltas(touched);
+                let deregistered = std::mem::take(&mut self.deregistered);
+                let deltas = name.deltas(touched, deregistered);
                 let Key { namespace, name } = name.slot.key.clone();
                 let change = Change {
                     namespace,
@@ -286,7 +301,12 @@ impl<T> Name<T> {
     }
 
     /// What became of the nodes that were touched.
-    fn deltas(&self, mut touched: Touched) -> SmallVec<[Delta; 1]> {
+    fn deltas(
+        &self,
+        mut touched: Touched,
+        mut deregistered: SmallVec<[Arc<str>; 1]>,
+    ) -> SmallVec<[Delta; 1]> {
+        deregistered.sort_unstable();
         if touched.len() > 1 {
             touched.sort_by(|(a, _), (b, _)| a.cmp(b));
             touched.dedup_by(|(later, _), (first, _)| later == first);
@@ -296,7 +316,8 @@ impl<T> Name<T> {
             let now = self.nodes.get_key_value(&*id);
             let now =
                 now.map(|(ById(node), held)| (Arc::clone(&held.source.version), Arc::clone(node)));
-            note(&mut deltas, before, now);
+            let by_owner = now.is_none() && deregistered.binary_search(&id).is_ok();
+            note(&mut deltas, before, now, by_owner);
         }
         deltas.sort_unstable_by(|a: &Delta, b| a.version.cmp(&b.version));
         deltas
@@ -304,7 +325,12 @@ impl<T> Name<T> {
 }
 
 /// Enters the change of one node where it belongs.
-fn note(deltas: &mut SmallVec<[Delta; 1]>, before: Option<Placed>, now: Option<Placed>) {
+fn note(
+    deltas: &mut SmallVec<[Delta; 1]>,
+    before: Option<Placed>,
+    now: Option<Placed>,
+    by_owner: bool,
+) {
     match (before, now) {
         (Some((old, node)), Some((new, now))) if old == new => {
             let delta = delta(deltas, new);
@@ -314,7 +340,12 @@ fn note(deltas: &mut SmallVec<[Delta; 1]>, before: Option<Placed>, now: Option<P
         }
         (before, now) => {
             if let Some((version, node)) = before {
-                delta(deltas, version).deleted.push(node);
+                let delta = delta(deltas, version);
+                if by_owner {
+                    delta.deregistered.push(node);
+                } else {
+                    delta.deleted.push(node);
+                }
             }
             if let Some((version, node)) = now {
                 delta(deltas, version).created.push(node);
@@ -331,6 +362,7 @@ fn delta(deltas: &mut SmallVec<[Delta; 1]>, version: Arc<str>) -> &mut Delta {
             deltas.push(Delta {
                 version,
                 deleted: List::new(),
+                deregistered: List::new(),
                 updated: List::new(),
                 created: List::new(),
             });
@@ -342,12 +374,16 @@ fn delta(deltas: &mut SmallVec<[Delta; 1]>, version: Arc<str>) -> &mut Delta {
 /// What is gone first, so that a node that moves is deleted before it is created.
 fn events(deltas: &[Delta], before: &Services, after: &Services) -> SmallVec<[Event; 1]> {
     let mut events = SmallVec::new();
-    for delta in deltas.iter().filter(|delta| !delta.deleted.is_empty()) {
-        if let Some(old) = before.version(&delta.version) {
-            events.push(Event::new(
-                Action::Delete,
-                old.with_only(nodes(&delta.deleted)),
-            ));
+    for delta in deltas {
+        let Some(old) = before.version(&delta.version) else {
+            continue;
+        };
+        for (list, deregistered) in [(&delta.deleted, false), (&delta.deregistered, true)] {
+            if !list.is_empty() {
+                let mut event = Event::new(Action::Delete, old.with_only(nodes(list)));
+                event.deregistered = deregistered;
+                events.push(event);
+            }
         }
     }
     for delta in deltas {

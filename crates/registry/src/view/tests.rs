@@ -129,3 +129,35 @@ async fn a_watch_that_begins_in_an_outage_says_so() {
     view.live();
     assert!(matches!(watcher.next().await, Some(Update::Live)));
 }
+
+#[tokio::test]
+async fn a_delete_says_whether_the_owner_asked_for_it() {
+    let mut view = View::new();
+    for id in ["a", "b", "c"] {
+        put(&mut view, entry("v1", id, 1, 1));
+    }
+    let mut watcher = view.watch(Topic::default(), 0);
+    let mut edit = view.edit("vine", "s");
+    assert_eq!(edit.deregister("a"), Some(1));
+    edit.remove("b");
+    edit.deregister("c");
+    edit.put(entry("v2", "c", 2, 2));
+    edit.commit();
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let event = watcher.next_event().await.unwrap();
+        let ids: Vec<_> = event
+            .service
+            .nodes
+            .iter()
+            .map(|n| n.id.to_string())
+            .collect();
+        heard.push((event.action, ids.len(), event.deregistered));
+    }
+    let expected = [
+        (Action::Delete, 2, false),
+        (Action::Delete, 1, true),
+        (Action::Create, 1, false),
+    ];
+    assert_eq!(heard, expected, "c has moved, and is not gone");
+}
