@@ -46,7 +46,7 @@ use tokio::task::JoinHandle;
 
 pub use self::{dispatcher::Topic, edit::Edit, reader::Reader};
 use self::{
-    dispatcher::{Command, Dispatcher, Interest},
+    dispatcher::{Command, Dispatcher, Interest, Record},
     reader::{Key, Pair, Slot},
 };
 use crate::{Error, Node, Service, Update, Watcher, watch::Queue};
@@ -71,7 +71,7 @@ pub struct View<T> {
     index: HashMap<Key, usize, foldhash::fast::RandomState>,
     names: Slab<Name<T>>,
     reader: Reader,
-    log: Arc<Queue<Command>>,
+    log: Arc<Queue<Record>>,
     dispatcher: Option<JoinHandle<()>>,
     interest: Arc<Interest>,
     stale: Option<Error>,
@@ -175,7 +175,7 @@ impl<T> View<T> {
         let snapshot = self.reader.snapshot(&topic);
         let queue = Queue::new();
         if let Some(error) = &self.stale {
-            queue.push_control(Update::Stale(error.clone()));
+            queue.push_control(Update::Stale(error.clone()).into());
         }
         let subscription = Interest::subscribe(&self.interest, &self.log, topic, owner, &queue);
         Watcher::new(snapshot, queue, Some(Box::new(subscription)))
@@ -183,7 +183,7 @@ impl<T> View<T> {
 
     /// Ends the watches of an owner.
     pub fn end_watches(&self, owner: u64) {
-        self.log.push_control(Command::End(owner));
+        self.log.push_control(Command::End(owner).into());
     }
 
     /// How many watchers this topic itself has; wider ones do not count.
@@ -196,14 +196,15 @@ impl<T> View<T> {
     pub fn stale(&mut self, error: Error) {
         if self.stale.is_none() {
             self.stale = Some(error.clone());
-            self.log.push_control(Command::Status(Update::Stale(error)));
+            self.log
+                .push_control(Command::Status(Update::Stale(error)).into());
         }
     }
 
     /// Tells all watchers that the registry can be reached again, if it could not.
     pub fn live(&mut self) {
         if self.stale.take().is_some() {
-            self.log.push_control(Command::Status(Update::Live));
+            self.log.push_control(Command::Status(Update::Live).into());
         }
     }
 

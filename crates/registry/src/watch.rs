@@ -10,14 +10,14 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures_core::Stream;
 
 pub use fold::Fold;
 pub use publisher::Publisher;
-pub(crate) use queue::{Change, Item, Queue};
+pub(crate) use queue::{Change, Queue};
 
 use crate::{Error, Event, Services};
 
@@ -42,9 +42,11 @@ pub enum Update {
 /// It is a [`Stream`] of [`Update`]s as well.
 pub struct Watcher {
     snapshot: Services,
-    queue: Arc<Queue<Update>>,
+    queue: Arc<Queue<News>>,
     /// The change whose events are being handed out, and which is next.
     open: Option<(Arc<Change>, usize)>,
+    /// Who was last said to be woken.
+    reader: Option<Waker>,
     /// Dropped with the watcher: tells the engine.
     _subscription: Option<Box<dyn Send + Sync>>,
 }
@@ -52,13 +54,14 @@ pub struct Watcher {
 impl Watcher {
     pub(crate) fn new(
         snapshot: Services,
-        queue: Arc<Queue<Update>>,
+        queue: Arc<Queue<News>>,
         subscription: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self {
             snapshot,
             queue,
             open: None,
+            reader: None,
             _subscription: subscription,
         }
     }
@@ -83,7 +86,7 @@ impl Watcher {
     /// Nothing but those is lost when the future is dropped.
     pub async fn next_event(&mut self) -> Option<Event> {
         loop {
-            if let Update::Event(event) = self.next().await? {
+            if let Ok(event) = poll_fn(|cx| self.poll_news(cx)).await? {
                 return Some(event);
             }
         }
@@ -96,22 +99,53 @@ impl Watcher {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update>> {
+        self.poll_news(cx).map(|news| match news? {
+            Ok(event) => Some(Update::Event(event)),
+            Err(update) => Some(*update),
+        })
+    }
+
+    /// An event or another update.
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Box<Update>>>> {
         loop {
             if let Some((change, next)) = &mut self.open {
                 if let Some(event) = change.events.get(*next)
                     && !self.queue.is_stopped()
                 {
                     *next += 1;
-                    return Poll::Ready(Some(Update::Event(event.clone())));
+                    return Poll::Ready(Some(Ok(event.clone())));
                 }
                 self.open = None;
             }
-            match ready!(self.queue.poll_pop(cx)) {
-                Some(Item::Change(change)) => self.open = Some((change, 0)),
-                Some(Item::Control(update)) => return Poll::Ready(Some(*update)),
+            match ready!(self.queue.poll_pop(cx, &mut self.reader)) {
+                Some(News::Event(event)) => return Poll::Ready(Some(Ok(event))),
+                Some(News::Change(change)) => self.open = Some((change, 0)),
+                Some(News::Other(update)) => return Poll::Ready(Some(Err(update))),
                 None => return Poll::Ready(None),
             }
         }
+    }
+}
+
+/// What waits for the reader: small, since most of it is events, and errors are large.
+pub(crate) enum News {
+    Event(Event),
+    Change(Arc<Change>),
+    Other(Box<Update>),
+}
+
+impl From<&Arc<Change>> for News {
+    fn from(change: &Arc<Change>) -> Self {
+        match &*change.events {
+            [event] => Self::Event(event.clone()),
+            _ => Self::Change(Arc::clone(change)),
+        }
+    }
+}
+
+impl From<Update> for News {
+    fn from(update: Update) -> Self {
+        Self::Other(Box::new(update))
     }
 }
 
@@ -139,7 +173,7 @@ impl fmt::Debug for Watcher {
 
 /// Stops a [`Watcher`]: its owner hears nothing more, and [`Watcher::next`] gives none.
 #[derive(Clone, Debug)]
-pub struct Stopper(Arc<Queue<Update>>);
+pub struct Stopper(Arc<Queue<News>>);
 
 impl Stopper {
     /// Stops the watch; again means nothing.
@@ -149,9 +183,12 @@ impl Stopper {
 }
 
 /// Stale and then live, both unread, are no news; nor the other way round.
-pub(crate) fn push_status(queue: &Queue<Update>, status: Update) {
+pub(crate) fn push_status(queue: &Queue<News>, status: Update) {
     let live = matches!(status, Update::Live);
-    queue.push_or_cancel(status, |other| matches!(other, Update::Live) != live);
+    queue.push_or_cancel(
+        status.into(),
+        |other| matches!(other, News::Other(other) if matches!(**other, Update::Live) != live),
+    );
 }
 
 #[cfg(test)]

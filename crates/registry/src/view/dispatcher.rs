@@ -12,7 +12,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::{
     Update,
-    watch::{Change, Item, Queue, push_status},
+    watch::{Change, News, Queue, push_status},
 };
 
 /// What a watcher is interested in.
@@ -48,7 +48,13 @@ impl Topic {
     }
 }
 
-/// What reaches the dispatcher between the changes.
+/// What reaches the dispatcher.
+pub(super) enum Record {
+    Change(Arc<Change>),
+    Command(Box<Command>),
+}
+
+/// What reaches it between the changes.
 pub(super) enum Command {
     Subscribe(Subscriber, Topic),
     Unsubscribe(u64, Topic),
@@ -56,20 +62,32 @@ pub(super) enum Command {
     Status(Update),
 }
 
+impl From<&Arc<Change>> for Record {
+    fn from(change: &Arc<Change>) -> Self {
+        Self::Change(Arc::clone(change))
+    }
+}
+
+impl From<Command> for Record {
+    fn from(command: Command) -> Self {
+        Self::Command(Box::new(command))
+    }
+}
+
 pub(super) struct Subscriber {
     id: u64,
     owner: u64,
-    queue: Arc<Queue<Update>>,
+    queue: Arc<Queue<News>>,
 }
 
 /// Hands changes out to watchers, off the path of whoever makes them.
 pub(super) struct Dispatcher {
-    log: Arc<Queue<Command>>,
+    log: Arc<Queue<Record>>,
     topics: HashMap<Topic, Vec<Subscriber>>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(log: Arc<Queue<Command>>) -> Self {
+    pub(super) fn new(log: Arc<Queue<Record>>) -> Self {
         Self {
             log,
             topics: HashMap::new(),
@@ -77,10 +95,11 @@ impl Dispatcher {
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(item) = poll_fn(|cx| self.log.poll_pop(cx)).await {
+        let mut reader = None;
+        while let Some(item) = poll_fn(|cx| self.log.poll_pop(cx, &mut reader)).await {
             match item {
-                Item::Change(change) => self.hand_out(&change),
-                Item::Control(command) => self.obey(*command),
+                Record::Change(change) => self.hand_out(&change),
+                Record::Command(command) => self.obey(*command),
             }
             consume_budget().await;
         }
@@ -158,16 +177,16 @@ pub(super) struct Subscription {
     id: u64,
     topic: Topic,
     interest: Arc<Interest>,
-    log: Arc<Queue<Command>>,
+    log: Arc<Queue<Record>>,
 }
 
 impl Interest {
     pub(super) fn subscribe(
         interest: &Arc<Self>,
-        log: &Arc<Queue<Command>>,
+        log: &Arc<Queue<Record>>,
         topic: Topic,
         owner: u64,
-        queue: &Arc<Queue<Update>>,
+        queue: &Arc<Queue<News>>,
     ) -> Subscription {
         let id = interest.next.fetch_add(1, Ordering::Relaxed);
         interest.all.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +196,7 @@ impl Interest {
             owner,
             queue: Arc::clone(queue),
         };
-        log.push_control(Command::Subscribe(subscriber, topic.clone()));
+        log.push_control(Command::Subscribe(subscriber, topic.clone()).into());
         Subscription {
             id,
             topic,
@@ -211,10 +230,9 @@ impl Drop for Subscription {
             }
         }
         drop(counts);
-        self.log.push_control(Command::Unsubscribe(
-            self.id,
-            std::mem::take(&mut self.topic),
-        ));
+        let topic = std::mem::take(&mut self.topic);
+        self.log
+            .push_control(Command::Unsubscribe(self.id, topic).into());
     }
 }
 

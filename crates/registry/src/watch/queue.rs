@@ -27,30 +27,27 @@ pub(crate) struct Change {
     pub(crate) events: SmallVec<[Event; 1]>,
 }
 
-/// What comes out of a [`Queue`].
-#[derive(Debug)]
-pub(crate) enum Item<C> {
-    Change(Arc<Change>),
-    /// Boxed, since it is rare and large, and there is a queue for each watcher.
-    Control(Box<C>),
-}
-
 /// Changes on their way from one writer to one reader, in order, in bounded memory.
 ///
 /// A reader that is too slow finds a gap behind the first changes: for each service its state
 /// before the gap and after it. The gap becomes a change, the difference of the two, at the moment
 /// it is read.
-pub(crate) struct Queue<C> {
-    state: Mutex<State<C>>,
+///
+/// What comes out is an `I`: made of a change, or a control, which is put in as it is.
+pub(crate) struct Queue<I> {
+    state: Mutex<State<I>>,
     /// The reader wants nothing more. Set under the lock.
     is_stopped: AtomicBool,
+    /// There is nothing to read, and the reader will be woken when there is. Set under the lock.
+    is_idle: AtomicBool,
     /// Told when the reader stops.
     stopped: Notify,
 }
 
-struct State<C> {
-    slots: VecDeque<Slot<C>>,
+struct State<I> {
+    slots: VecDeque<Slot<I>>,
     changes: usize,
+    /// Whom to wake if the queue is idle; kept, since it is the same again and again.
     reader: Option<Waker>,
     /// The writer will send nothing more.
     closed: bool,
@@ -59,12 +56,14 @@ struct State<C> {
 /// By namespace and name: the states before and after.
 type Gap = HashMap<(Arc<str>, Arc<str>), (Services, Services)>;
 
-enum Slot<C> {
-    Item(Item<C>),
-    Gap(Gap),
+enum Slot<I> {
+    Change(I),
+    Control(I),
+    /// Boxed, since it is rare and large, and there is a queue for each watcher.
+    Gap(Box<Gap>),
 }
 
-impl<C> Queue<C> {
+impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
@@ -74,45 +73,36 @@ impl<C> Queue<C> {
                 closed: false,
             }),
             is_stopped: AtomicBool::new(false),
+            is_idle: AtomicBool::new(false),
             stopped: Notify::new(),
         })
     }
 
-    /// Says whether anybody reads on.
-    pub(crate) fn push_change(&self, change: &Arc<Change>) -> bool {
+    pub(crate) fn push_change(&self, change: &Arc<Change>) {
         let mut state = self.lock();
-        if self.is_stopped() {
-            return false;
+        if !self.is_stopped() {
+            state.push_change(change);
+            self.wake(&state);
         }
-        state.push_change(change);
-        let reader = state.reader.take();
-        drop(state);
-        wake(reader);
-        true
     }
 
-    pub(crate) fn push_control(&self, control: C) {
+    pub(crate) fn push_control(&self, control: I) {
         let mut state = self.lock();
-        if self.is_stopped() {
-            return;
+        if !self.is_stopped() {
+            state.slots.push_back(Slot::Control(control));
+            self.wake(&state);
         }
-        state
-            .slots
-            .push_back(Slot::Item(Item::Control(Box::new(control))));
-        let reader = state.reader.take();
-        drop(state);
-        wake(reader);
     }
 
     /// Takes back the last control that `cancels` picks, or else adds `control`, so that two which
     /// undo each other do not pile up before a reader who does not read.
-    pub(crate) fn push_or_cancel(&self, control: C, cancels: impl Fn(&C) -> bool) {
+    pub(crate) fn push_or_cancel(&self, control: I, cancels: impl Fn(&I) -> bool) {
         let mut state = self.lock();
         let full = state.slots.len() >= CAPACITY;
         let found = state
             .slots
             .iter()
-            .rposition(|slot| matches!(slot, Slot::Item(Item::Control(other)) if cancels(other)));
+            .rposition(|slot| matches!(slot, Slot::Control(other) if cancels(other)));
         if let Some(at) = found
             && (full || at + 1 == state.slots.len())
         {
@@ -123,31 +113,42 @@ impl<C> Queue<C> {
         self.push_control(control);
     }
 
-    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Item<C>>> {
+    /// The next item. `known` is the reader's own copy of whom it last said to wake.
+    pub(crate) fn poll_pop(
+        &self,
+        cx: &mut Context<'_>,
+        known: &mut Option<Waker>,
+    ) -> Poll<Option<I>> {
+        let is_known = known
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()));
+        if is_known && self.is_idle.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let mut state = self.lock();
         if self.is_stopped() {
             return Poll::Ready(None);
         }
-        if let Some(item) = state.pop() {
-            return Poll::Ready(Some(item));
-        }
-        if state.closed {
+        let item = state.pop();
+        if item.is_none() && state.closed {
             return Poll::Ready(None);
         }
-        match &mut state.reader {
-            Some(reader) => reader.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        if !is_known {
+            *known = Some(cx.waker().clone());
+            state.reader.clone_from(known);
         }
-        Poll::Pending
+        // Whoever reads the last item will ask for another one, and need not take the lock to hear
+        // that there is none.
+        self.is_idle
+            .store(state.slots.is_empty() && !state.closed, Ordering::Release);
+        item.map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
     }
 
     /// Ends it from the writer's side: what is there can still be read.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let reader = state.reader.take();
-        drop(state);
-        wake(reader);
+        self.wake(&state);
     }
 
     /// Ends it from the reader's side: nothing more is read.
@@ -155,10 +156,9 @@ impl<C> Queue<C> {
         let mut state = self.lock();
         self.is_stopped.store(true, Ordering::Release);
         let slots = std::mem::take(&mut state.slots);
-        let reader = state.reader.take();
+        self.wake(&state);
         drop(state);
         drop(slots);
-        wake(reader);
         self.stopped.notify_waiters();
     }
 
@@ -174,34 +174,43 @@ impl<C> Queue<C> {
         }
     }
 
+    fn wake(&self, state: &State<I>) {
+        if self.is_idle.load(Ordering::Relaxed) {
+            self.is_idle.store(false, Ordering::Release);
+            if let Some(reader) = &state.reader {
+                reader.wake_by_ref();
+            }
+        }
+    }
+
     /// Nothing panics while the lock is held, so a poisoned one holds a whole state.
-    fn lock(&self) -> MutexGuard<'_, State<C>> {
+    fn lock(&self) -> MutexGuard<'_, State<I>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<C> State<C> {
+impl<I: for<'a> From<&'a Arc<Change>>> State<I> {
     fn push_change(&mut self, change: &Arc<Change>) {
         if let Some(Slot::Gap(gap)) = self.slots.back_mut() {
             widen(gap, change);
         } else if self.changes < CAPACITY {
             self.changes += 1;
-            self.slots
-                .push_back(Slot::Item(Item::Change(Arc::clone(change))));
+            self.slots.push_back(Slot::Change(change.into()));
         } else {
-            let mut gap = Gap::new();
+            let mut gap = Box::new(Gap::new());
             widen(&mut gap, change);
             self.slots.push_back(Slot::Gap(gap));
         }
     }
 
-    fn pop(&mut self) -> Option<Item<C>> {
+    fn pop(&mut self) -> Option<I> {
         loop {
             match self.slots.pop_front()? {
-                Slot::Item(item) => {
-                    self.changes -= usize::from(matches!(item, Item::Change(_)));
+                Slot::Change(item) => {
+                    self.changes -= 1;
                     return Some(item);
                 }
+                Slot::Control(item) => return Some(item),
                 Slot::Gap(mut gap) => {
                     let Some(key) = gap.keys().next().cloned() else {
                         continue;
@@ -213,13 +222,14 @@ impl<C> State<C> {
                     let events = diff(&before, &after);
                     if !events.is_empty() {
                         let (namespace, name) = key;
-                        return Some(Item::Change(Arc::new(Change {
+                        let change = Change {
                             namespace,
                             name,
                             before,
                             after,
                             events,
-                        })));
+                        };
+                        return Some((&Arc::new(change)).into());
                     }
                 }
             }
@@ -233,13 +243,7 @@ fn widen(gap: &mut Gap, change: &Change) {
         .or_insert_with(|| (change.before.clone(), change.after.clone()));
 }
 
-fn wake(reader: Option<Waker>) {
-    if let Some(reader) = reader {
-        reader.wake();
-    }
-}
-
-impl<C> fmt::Debug for Queue<C> {
+impl<I: for<'a> From<&'a Arc<Change>>> fmt::Debug for Queue<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Queue")

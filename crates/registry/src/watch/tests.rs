@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
 use super::*;
 use crate::{Action, Node, Service};
 
@@ -126,4 +130,30 @@ async fn a_stopped_watch_ends_and_its_publisher_hears_of_it() {
     assert!(watcher.next().await.is_none());
     publisher.stopped().await;
     assert!(publisher.is_stopped());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_woken_in_the_task_that_asked_last() {
+    let (mut publisher, mut watcher) = Watcher::channel(Services::new());
+    let waits = |watcher: &mut Watcher| watcher.next_event().now_or_never().is_none();
+    publisher.publish(&Event::new(Action::Create, service(0, 1)));
+    assert!(watcher.next_event().await.is_some());
+    assert!(waits(&mut watcher), "here");
+    let elsewhere = tokio::spawn(async move {
+        let event = watcher.next_event().await;
+        (watcher, event)
+    });
+    tokio::task::yield_now().await;
+    publisher.publish(&Event::new(Action::Create, service(1, 1)));
+    let moved = tokio::time::timeout(Duration::from_secs(1), elsewhere);
+    let (mut watcher, event) = moved.await.expect("woken").unwrap();
+    assert!(event.is_some());
+    publisher.publish(&Event::new(Action::Create, service(2, 1)));
+    assert!(watcher.next_event().await.is_some(), "and here again");
+    let stopper = watcher.stopper();
+    let reader = tokio::spawn(async move { watcher.next().await });
+    tokio::task::yield_now().await;
+    stopper.stop();
+    let end = tokio::time::timeout(Duration::from_secs(1), reader).await;
+    assert!(end.expect("woken").unwrap().is_none());
 }
