@@ -94,6 +94,48 @@ fn one_change(c: &mut Criterion) {
     }
 }
 
+/// `register` while nobody watches and as many tasks hear of something else after each call: what
+/// is left of the difference to watchers is theirs, the rest that of caches filled anew.
+fn beside_other_tasks(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let mut group = c.benchmark_group("one change, alternative");
+    for tasks in [100, 10_000] {
+        let mut audience = runtime.block_on(Audience::gather(0));
+        let (sender, _) = tokio::sync::broadcast::channel::<Arc<Service>>(16);
+        for _ in 0..tasks {
+            let mut receiver = sender.subscribe();
+            let (left, all_heard) = (Arc::clone(&audience.left), Arc::clone(&audience.all_heard));
+            runtime.spawn(async move {
+                while receiver.recv().await.is_ok() {
+                    if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        all_heard.notify_one();
+                    }
+                }
+            });
+        }
+        let mut changes = |n: u64| {
+            let mut total = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..n {
+                let (registered, _) = runtime.block_on(audience.change());
+                audience.left.store(tasks, Ordering::Release);
+                let news = Arc::new(Service::new("s", "v1.0.0"));
+                let start = Instant::now();
+                sender.send(news).unwrap();
+                runtime.block_on(audience.all_heard.notified());
+                total = (total.0 + registered, total.1 + start.elapsed());
+            }
+            total
+        };
+        let id = BenchmarkId::new("register, with tasks of others", tasks);
+        group.bench_function(id, |b| b.iter_custom(|n| changes(n).0));
+        group.throughput(Throughput::Elements(tasks as u64));
+        let id = BenchmarkId::new("heard through a broadcast channel by", tasks);
+        group.bench_function(id, |b| b.iter_custom(|n| changes(n).1));
+    }
+}
+
 fn total(runtime: &Runtime, audience: &mut Audience, changes: u64) -> (Duration, Duration) {
     runtime.block_on(async {
         let mut total = (Duration::ZERO, Duration::ZERO);
@@ -108,6 +150,6 @@ fn total(runtime: &Runtime, audience: &mut Audience, changes: u64) -> (Duration,
 criterion_group! {
     name = watch;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = one_change
+    targets = one_change, beside_other_tasks
 }
 criterion_main!(watch);
