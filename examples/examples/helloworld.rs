@@ -122,7 +122,9 @@ async fn fetch(address: &str) -> io::Result<String> {
 fn flags_to_repeat() -> String {
     let wanted = |arg: &String| {
         [
+            "address",
             "default",
+            "etcd.layout",
             "mdns.port",
             "mdns.interface",
             "mdns.ipv4",
@@ -131,6 +133,8 @@ fn flags_to_repeat() -> String {
         ]
         .iter()
         .any(|flag| arg.starts_with(&format!("--registry.{flag}=")))
+            // A URL may hold a password.
+            && !arg.contains('@')
     };
     std::env::args()
         .filter(wanted)

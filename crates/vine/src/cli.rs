@@ -21,6 +21,8 @@
 //! # Ok::<(), vine::Error>(())
 //! ```
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod failure;
 mod log;
 #[cfg(feature = "mdns")]
@@ -31,6 +33,8 @@ mod server;
 mod tests;
 mod value;
 
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdFlags;
 pub use failure::{exit_code, one_line, parse};
 pub use log::{LogFlags, LogFormat};
 #[cfg(feature = "mdns")]

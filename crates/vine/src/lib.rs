@@ -31,7 +31,7 @@
 //!   [`MemoryRegistry`], [`Registration`], [`Watcher`].
 //! - [`prelude`]: what most programs need.
 //!
-//! Features: `cli` and `mdns` are on by default; `axum` brings [`Health`]'s routes, `tonic` its
+//! Features: `cli`, `etcd` and `mdns` are on by default; `axum` brings [`Health`]'s routes, `tonic` its
 //! gRPC service.
 //!
 //! # A registry, step by step

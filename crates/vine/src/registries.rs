@@ -1,3 +1,5 @@
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "mdns")]
 mod mdns;
 
@@ -36,6 +38,8 @@ impl Registries {
         #[cfg(feature = "mdns")]
         registries.insert("mdns", mdns::open);
         registries.insert("memory", memory);
+        #[cfg(feature = "etcd")]
+        registries.insert("etcd", etcd::open);
         registries
     }
 

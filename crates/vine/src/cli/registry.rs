@@ -13,7 +13,7 @@ const REGISTRY: &str = "Registry";
 #[group(skip)]
 #[non_exhaustive]
 pub struct RegistryFlags {
-    /// Engine to use, for instance mdns or memory [default: mdns, or the scheme of the address]
+    /// Engine to use, for instance mdns, etcd or memory [default: mdns, or the scheme of the address]
     #[arg(
         id = "registry.default", long = "registry.default", alias = "registy.default",
         value_name = "ENGINE", help_heading = REGISTRY, env = env("VINE_REGISTRY_DEFAULT"),
@@ -80,6 +80,11 @@ pub struct RegistryFlags {
     )]
     pub option: Vec<Pairs>,
 
+    /// How the etcd registry uses the cluster.
+    #[cfg(feature = "etcd")]
+    #[command(flatten)]
+    pub etcd: super::EtcdFlags,
+
     /// How the mDNS registry uses the network.
     #[cfg(feature = "mdns")]
     #[command(flatten)]
@@ -97,6 +102,10 @@ impl RegistryFlags {
         let url = self.url()?;
         let engine = self.engine(url.as_ref(), registries)?;
         let mut options = self.options(url.as_ref())?;
+        #[cfg(feature = "etcd")]
+        if engine == "etcd" {
+            self.etcd.apply(&mut options)?;
+        }
         #[cfg(feature = "mdns")]
         if engine == "mdns" {
             self.mdns.apply(&mut options);

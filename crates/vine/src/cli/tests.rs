@@ -130,6 +130,70 @@ fn mdns_is_the_default_and_has_flags_of_its_own() {
     assert_eq!(parameters["interface"], "lo,eth0");
 }
 
+#[cfg(feature = "etcd")]
+#[test]
+fn etcd_has_flags_of_its_own_and_secrets_in_files() {
+    let file = std::env::temp_dir().join(format!("vine-password-{}", std::process::id()));
+    std::fs::write(&file, "secret\n").expect("a file");
+    let password = format!("--registry.etcd.password=@{}", file.display());
+    let registry = registry(&[
+        "--registry.address=etcd://me@10.0.0.7,[fd00::7]:2380/test?layout=vine",
+        "--registry.etcd.layout=vine-1.5",
+        "--registry.etcd.lease-ttl=15s",
+        &password,
+    ]);
+    std::fs::remove_file(&file).expect("no file");
+    let registry = registry.expect("a registry");
+    assert_eq!(registry.name(), "etcd");
+    let options = registry.options();
+    assert_eq!(options.addrs, ["10.0.0.7", "[fd00::7]:2380"]);
+    assert_eq!(options.parameters["layout"], "vine-1.5");
+    assert_eq!(options.parameters["lease-ttl"], "15s");
+    let credentials = options.credentials.as_ref().expect("credentials");
+    assert_eq!(
+        (&*credentials.username, &*credentials.password),
+        ("me", "secret")
+    );
+    assert!(!format!("{registry:?}").contains("secret"));
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn half_of_an_identity_is_refused() {
+    for (args, flag) in [
+        (
+            &["--registry.default=etcd", "--registry.etcd.username=me"][..],
+            "registry.etcd.password",
+        ),
+        (
+            &["--registry.default=etcd", "--registry.etcd.password=x"],
+            "registry.etcd.username",
+        ),
+        (
+            &["--registry.address=etcd://you@h"][..],
+            "registry.etcd.password",
+        ),
+        (
+            &[
+                "--registry.address=etcd://you:x@h",
+                "--registry.etcd.username=me",
+            ],
+            "--registry.address",
+        ),
+        (
+            &[
+                "--registry.default=etcd",
+                "--registry.etcd.username=me",
+                "--registry.etcd.password=@/nosuch",
+            ],
+            "/nosuch",
+        ),
+    ] {
+        let error = registry(args).expect_err("an error").to_string();
+        assert!(error.contains(flag), "{error}");
+    }
+}
+
 #[test]
 fn booleans_take_the_usual_words_and_none() {
     for (flag, expected) in [
