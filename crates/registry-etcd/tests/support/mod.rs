@@ -6,7 +6,7 @@ use tokio::{
     runtime::Runtime,
     sync::{Mutex, MutexGuard},
 };
-use vine_etcd_harness::{Cluster, ClusterOptions};
+use vine_etcd_harness::{Client, Cluster, ClusterOptions};
 use vine_registry::Options;
 use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
 
@@ -39,17 +39,28 @@ impl Turn {
         let shared = tokio::task::spawn_blocking(move || place.get_or_init(start)).await;
         let shared = shared.expect("the cluster starts");
         let cluster = shared.cluster.lock().await;
-        cluster.client().delete("/vine/").await;
+        cluster.client().delete("/").await;
         Self { cluster }
+    }
+
+    /// Bare calls.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn client(&self) -> &Client {
+        self.cluster.client()
     }
 }
 
 /// Two handles of the cluster.
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn handles(turn: Turn) -> (EtcdRegistry, EtcdRegistry, Turn) {
+    let handle = || registry(&turn, "conformance", EtcdOptions::new());
+    (handle(), handle(), turn)
+}
+
+/// A handle of the cluster.
+pub(crate) fn registry(turn: &Turn, namespace: &str, etcd: EtcdOptions) -> EtcdRegistry {
     let options = Options::new()
         .with_addrs(turn.cluster.addrs())
-        .with_namespace("conformance");
-    let handle =
-        || EtcdRegistry::new(options.clone(), EtcdOptions::new()).expect("the options are fine");
-    (handle(), handle(), turn)
+        .with_namespace(namespace);
+    EtcdRegistry::new(options, etcd).expect("the options are fine")
 }
