@@ -27,6 +27,9 @@ fn obey(runtime: &Runtime, arguments: &[&str]) -> Outcome<ExitCode> {
         ["tap", name] => runtime
             .block_on(wire::tap(name))
             .map(|()| ExitCode::SUCCESS),
+        ["doctor", ref rest @ ..] => runtime
+            .block_on(scenarios::doctor::act(rest))
+            .map(|()| ExitCode::SUCCESS),
         ["measure"] => {
             network::check()?;
             runtime

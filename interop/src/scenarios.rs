@@ -1,6 +1,7 @@
 //! What must work between hosts.
 
 mod changes;
+pub(crate) mod doctor;
 mod foreign;
 mod hosts;
 mod links;
@@ -66,6 +67,7 @@ fn all() -> Vec<Scenario> {
     all.extend(outages::all());
     all.extend(scale::all());
     all.extend(foreign::all());
+    all.extend(doctor::all());
     all
 }
 

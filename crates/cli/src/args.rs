@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Register(Register),
     /// End the registration of a node
     Deregister(Deregister),
+    /// Say why services are not found by mDNS on this machine; takes two seconds
+    Doctor,
     /// Print a script that completes this program's commands and flags in a shell
     Completions(Completions),
 }

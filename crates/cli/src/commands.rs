@@ -2,6 +2,7 @@
 
 mod completions;
 mod deregister;
+mod doctor;
 mod get;
 mod list;
 mod register;
@@ -9,6 +10,7 @@ mod watch;
 
 pub(crate) use completions::completions;
 pub(crate) use deregister::deregister;
+pub(crate) use doctor::doctor;
 pub(crate) use get::get;
 pub(crate) use list::list;
 pub(crate) use register::register;

@@ -44,6 +44,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     if let Command::Completions(what) = &args.command {
         return commands::completions(what, &mut output).await;
     }
+    if matches!(args.command, Command::Doctor) {
+        return commands::doctor(&args.registry, &mut output).await;
+    }
     let registry = args.registry.open(&vine::Registries::new())?;
     if registry.name() == "memory" {
         output.note("a memory registry is seen by this process alone, and ends with it");
@@ -54,7 +57,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Watch(what) => commands::watch(what, &*registry, &mut output).await,
         Command::Register(what) => commands::register(what, &registry, &mut output).await,
         Command::Deregister(what) => commands::deregister(what, &*registry, &mut output).await,
-        Command::Completions(_) => Ok(()),
+        Command::Completions(_) | Command::Doctor => Ok(()),
     };
     let closed = registry.close().await;
     done?;

@@ -1,6 +1,7 @@
 //! What is printed: for people or for programs, with or without colours.
 
 mod describe;
+mod examination;
 mod lines;
 mod reader;
 mod table;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 pub(crate) use describe::{describe, summaries};
+pub(crate) use examination::examination;
 pub(crate) use lines::Lines;
 pub(crate) use reader::reader_gone;
 pub(crate) use text::escaped;

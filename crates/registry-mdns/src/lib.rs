@@ -90,6 +90,7 @@
 //! | none: blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
 //! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
 //! | (the Go dialect: names, payload, packets, questions, answers) | `engine/go.rs` and its folder |
+//! | (why nothing is found here: [`doctor`]) | `doctor.rs` and its folder |
 //! | (one dialect or both as one engine) | `engine/dialects.rs` |
 
 mod codec;
@@ -103,6 +104,7 @@ mod socket;
 pub use options::{Dialect, InterfaceFilter, MdnsOptions};
 pub use registry::MdnsRegistry;
 
+pub mod doctor;
 #[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]

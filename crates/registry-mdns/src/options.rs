@@ -1,5 +1,6 @@
 use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr};
 
+use serde::{Serialize, Serializer};
 use vine_registry::{Error, Result};
 
 use crate::engine::check_name;
@@ -69,6 +70,12 @@ impl FromStr for Dialect {
                 format!("is {text:?}; give dns-sd, vine or both"),
             )),
         }
+    }
+}
+
+impl Serialize for Dialect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -150,6 +150,8 @@ pub use cli::Flags;
 pub use health::Health;
 pub use registries::Registries;
 pub use vine_registry::*;
+#[cfg(feature = "mdns")]
+pub use vine_registry_mdns::doctor;
 
 /// The examples of the README compile.
 #[cfg(doctest)]

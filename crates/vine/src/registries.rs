@@ -2,6 +2,8 @@
 mod etcd;
 #[cfg(feature = "mdns")]
 mod mdns;
+#[cfg(all(feature = "mdns", feature = "cli"))]
+pub(crate) use mdns::settings as mdns_settings;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

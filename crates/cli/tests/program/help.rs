@@ -9,6 +9,7 @@ fn every_help_is_as_it_was_agreed() {
         "watch",
         "register",
         "deregister",
+        "doctor",
         "completions",
     ] {
         let ended = run(&mut vine(&format!("{command} --help")));

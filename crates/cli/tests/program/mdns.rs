@@ -194,3 +194,55 @@ fn the_later_holder_of_an_id_wins_and_the_first_one_ends() {
     let services = network.json("get go.vine.db");
     assert_eq!(services[0]["nodes"][0]["address"], "127.0.0.1:5433");
 }
+
+#[test]
+fn the_doctor_names_the_cause_and_the_remedy() {
+    let network = Network::new();
+    let _db = network.register(DB);
+    let well = network.json("doctor");
+    assert_eq!(well["ok"], true, "{well}");
+    assert_eq!(well["services"], 1);
+    assert_eq!(well["interfaces"][0]["name"], LOOPBACK);
+    let table = network.run("doctor");
+    assert_eq!(table.code, Some(0));
+    assert!(
+        table.stdout.ends_with("\nall is well\n"),
+        "{}",
+        table.stdout
+    );
+
+    let ill = network.run("doctor --registry.namespace other -o json");
+    assert_eq!(ill.code, Some(1));
+    let report = value(&ill.stdout);
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 1);
+    let finding = &report["findings"][0];
+    assert_eq!(finding["cause"], "namespace");
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(remedy.contains("--registry.namespace=vine"), "{remedy}");
+    let table = network.run("doctor --registry.namespace other").stdout;
+    assert!(table.contains("\nnamespace (other)\n"), "{table}");
+
+    let other = network.run("doctor --registry.default memory");
+    assert_eq!(other.code, Some(2), "{}", other.stderr);
+}
+
+#[test]
+fn both_dialects_find_one_another() {
+    let network = Network::new();
+    let _db = network.register(&format!("{DB} --registry.mdns.dialect both"));
+    for dialect in ["dns-sd", "vine", "both"] {
+        let services = network.json(&format!("get go.vine.db --registry.mdns.dialect {dialect}"));
+        assert_eq!(services[0]["nodes"], json!([node()]), "{dialect}");
+        let url = format!("list --registry.address mdns://?dialect={dialect}");
+        assert_eq!(network.json(&url).as_array().unwrap().len(), 1, "{url}");
+    }
+    let unfit = "register x --version v1 --id größe --address 127.0.0.1:1 --registry.mdns.dialect vine";
+    let refused = network.run(unfit);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("use the dialect dns-sd"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -116,6 +116,31 @@ impl RegistryFlags {
         registries.open(engine, options)
     }
 
+    /// Looks for what keeps the mDNS registry that the flags ask for from finding services.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], with the flag and what would be right; also when the flags ask for
+    /// another registry.
+    #[cfg(feature = "mdns")]
+    pub async fn examine(&self) -> Result<crate::doctor::Report> {
+        let url = self.url()?;
+        let registries = Registries::new();
+        let engine = self.engine(url.as_ref(), &registries)?;
+        if engine != "mdns" {
+            return Err(Error::invalid_option(
+                "registry.default",
+                format!("is {engine}, but only the mdns registry is examined; leave it out"),
+            ));
+        }
+        let mut options = self.options(url.as_ref())?;
+        self.mdns.apply(&mut options);
+        for (key, value) in self.option.iter().flat_map(Pairs::iter) {
+            options = options.with_parameter(key, value);
+        }
+        let settings = crate::registries::mdns_settings(&options)?;
+        crate::doctor::examine(&options, &settings).await
+    }
+
     /// Whether they say which registry to use.
     pub(crate) fn chooses(&self) -> bool {
         self.default.is_some() || self.addresses().next().is_some()

@@ -11,7 +11,11 @@ pub(super) fn open(options: Options) -> Result<MdnsRegistry> {
     MdnsRegistry::new(options, settings)
 }
 
-fn settings(options: &Options) -> Result<MdnsOptions> {
+/// How its parameters set the registry up.
+///
+/// # Errors
+/// [`Error::InvalidOption`], with what would be right.
+pub(crate) fn settings(options: &Options) -> Result<MdnsOptions> {
     let mut settings = MdnsOptions::new();
     for (key, value) in &options.parameters {
         match key.as_str() {
