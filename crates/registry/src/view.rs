@@ -29,6 +29,7 @@
 mod dispatcher;
 mod edit;
 mod reader;
+mod slot;
 
 use std::{
     borrow::Borrow,
@@ -47,7 +48,8 @@ use tokio::task::JoinHandle;
 pub use self::{dispatcher::Topic, edit::Edit, reader::Reader};
 use self::{
     dispatcher::{Command, Dispatcher, Interest, Record},
-    reader::{Key, Pair, Slot},
+    reader::{Key, Pair},
+    slot::Slot,
 };
 use crate::{Error, Node, Service, Update, Watcher, watch::Queue};
 

@@ -72,6 +72,11 @@ impl Services {
         Self((!list.is_empty()).then(|| Arc::new(list)))
     }
 
+    /// The same services, in a list of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self(self.0.as_deref().map(|list| Arc::new(list.clone())))
+    }
+
     pub(crate) fn from_shared(list: Option<Arc<List>>) -> Self {
         Self(list)
     }

@@ -5,12 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 
-use super::Topic;
+use super::{Topic, slot::Slot};
 use crate::{
     ServiceSummary, Services,
-    model::List,
     trie::{Keyed, Trie, hash},
 };
 
@@ -18,12 +17,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Reader {
     slots: Arc<ArcSwap<Trie<Slot>>>,
-}
-
-/// Where the state of one service is published.
-pub(super) struct Slot {
-    pub(super) key: Key,
-    services: ArcSwapOption<List>,
 }
 
 impl Reader {
@@ -40,7 +33,7 @@ impl Reader {
         self.slots
             .load()
             .find(hash(pair), |slot| slot.key.pair() == pair)
-            .map(|slot| slot.load())
+            .map(|slot| slot.copy())
             .unwrap_or_default()
     }
 
@@ -69,10 +62,7 @@ impl Reader {
     }
 
     pub(super) fn add(&self, key: Key) -> Arc<Slot> {
-        let slot = Arc::new(Slot {
-            key,
-            services: ArcSwapOption::empty(),
-        });
+        let slot = Arc::new(Slot::new(key));
         let mut slots = Trie::clone(&self.slots.load());
         slots.insert(Arc::clone(&slot));
         self.slots.store(Arc::new(slots));
@@ -83,34 +73,6 @@ impl Reader {
         let mut slots = Trie::clone(&self.slots.load());
         slots.remove(slot.key_hash(), |other| slot.same_key(other));
         self.slots.store(Arc::new(slots));
-    }
-}
-
-impl Slot {
-    pub(super) fn load(&self) -> Services {
-        Services::from_shared(self.services.load_full())
-    }
-
-    pub(super) fn store(&self, services: Services) {
-        self.services.store(services.into_shared());
-    }
-
-    fn summary(&self) -> Option<ServiceSummary> {
-        let services = self.load();
-        let versions = services.iter().map(|service| Arc::clone(&service.version));
-        let Key { namespace, name } = self.key.clone();
-        (!services.is_empty())
-            .then(|| ServiceSummary::new(namespace, name, versions, Some(services.node_count())))
-    }
-}
-
-impl Keyed for Slot {
-    fn key_hash(&self) -> u64 {
-        hash(self.key.pair())
-    }
-
-    fn same_key(&self, other: &Self) -> bool {
-        self.key == other.key
     }
 }
 
