@@ -58,6 +58,7 @@ struct State {
     current: Option<Connection>,
     /// The member that is connected to, or the one to try first.
     member: usize,
+    closed: bool,
 }
 
 /// A connection to make requests on, and which one it is.
@@ -91,6 +92,7 @@ impl Client {
             state: Mutex::new(State {
                 current: None,
                 member: 0,
+                closed: false,
             }),
             members,
             auth: Auth::new(options.credentials.clone()),
@@ -209,7 +211,14 @@ impl Client {
         if let Some(alive) = self.alive() {
             return Ok(alive);
         }
-        let first = self.state().member;
+        let State {
+            member: first,
+            closed,
+            ..
+        } = *self.state();
+        if closed {
+            return Err(Failure::Unreachable("the handle is closed".into()));
+        }
         let mut reasons = Vec::new();
         for step in 0..self.members.len() {
             let at = (first + step) % self.members.len();
@@ -219,7 +228,9 @@ impl Client {
                     info!(%member, "connected");
                     let mut state = self.state();
                     state.member = at;
-                    state.current = Some(connection.clone());
+                    if !state.closed {
+                        state.current = Some(connection.clone());
+                    }
                     drop(state);
                     let mut generation = 0;
                     self.generation.send_modify(|last| {
@@ -252,6 +263,15 @@ impl Client {
         if *self.generation.borrow() == generation && state.current.take().is_some() {
             state.member = (state.member + 1) % self.members.len();
         }
+    }
+
+    /// Hangs up, for good.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.current = None;
+        drop(state);
+        self.generation.send_modify(|last| *last += 1);
     }
 
     /// Turns to another member, by chance, so that one which was away is used again.

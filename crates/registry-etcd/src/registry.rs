@@ -206,7 +206,9 @@ impl Registry for EtcdRegistry {
         }
         self.0.scopes.close();
         self.0.lookups.clear();
-        self.0.own.close().await
+        let ended = self.0.own.close().await;
+        self.0.client.close();
+        ended
     }
 }
 

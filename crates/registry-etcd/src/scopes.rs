@@ -20,7 +20,12 @@ use vine_registry::{
 };
 
 use self::scope::Scope;
-use crate::{NAME, catalog::Catalog, client::Client, keys::Keys};
+use crate::{
+    NAME,
+    catalog::Catalog,
+    client::{Client, Failure},
+    keys::Keys,
+};
 
 /// How long a view that was proven to be true may be read instead of the cluster.
 const PROVEN: Duration = Duration::from_secs(5);
@@ -99,10 +104,7 @@ impl Scopes {
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => {
                 let known = shared.proof().error.clone();
-                Err(known.unwrap_or_else(|| Error::Timeout {
-                    operation: "watch".into(),
-                    after: self.timeout,
-                }))
+                Err(known.unwrap_or_else(|| Failure::Silent(self.timeout).into()))
             }
         }
     }

@@ -6,7 +6,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tonic::Streaming;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Shared, request};
 use crate::{
@@ -78,8 +78,10 @@ async fn session(shared: &Arc<Shared>) -> Option<Failure> {
 
 /// Looks whether everything stands where it should; all keys are to be watched from then on.
 async fn verify(shared: &Shared) -> Result<(), Failure> {
+    let mark;
     let all: Vec<(usize, Bytes, Option<i64>)> = {
         let mut state = shared.state();
+        mark = state.mark();
         state.unwatched.clear();
         let entries = state.entries.iter_mut().map(|(at, entry)| {
             entry.watched = false;
@@ -101,6 +103,10 @@ async fn verify(shared: &Shared) -> Result<(), Failure> {
             return Err(failure);
         }
     };
+    if revision < mark {
+        warn!(revision, mark, "the cluster lost data; registering again");
+        state.rolled_back(revision, now);
+    }
     for ((at, key, have), found) in all.into_iter().zip(found) {
         let Some(entry) = state.entries.get_mut(at).filter(|entry| entry.key == key) else {
             continue;

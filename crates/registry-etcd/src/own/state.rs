@@ -739,6 +739,26 @@ impl State {
         }
     }
 
+    /// The last revision that is known to have been.
+    pub(super) fn mark(&self) -> i64 {
+        let known = self.entries.iter().map(|(_, entry)| entry.known);
+        let written = self.writes.values().copied();
+        known.chain(written).max().unwrap_or_default()
+    }
+
+    /// Takes in that the cluster is back at an earlier revision. Its leases may hold keys that were
+    /// ended since: others take their place, and they run out.
+    pub(super) fn rolled_back(&mut self, revision: i64, now: Instant) {
+        self.writes.clear();
+        for (_, entry) in &mut self.entries {
+            (entry.known, entry.seen) = (revision, 0);
+        }
+        let lost = self.leases.values().filter(|lease| lease.is_granted());
+        for id in lost.map(|lease| lease.id).collect::<Vec<_>>() {
+            self.lose_lease(id, now);
+        }
+    }
+
     /// Lets what waited for a lease go on.
     pub(super) fn granted(&mut self, ttl: u64, id: i64, now: Instant) {
         let Some(lease) = self.leases.get_mut(&ttl).filter(|lease| lease.id == id) else {
