@@ -55,8 +55,9 @@ async fn fails(options: Options) -> Error {
     let from = Instant::now();
     let register = registry.register(service).await.unwrap_err();
     let get = registry.get_service("go.vine.test").await.unwrap_err();
+    let watch = registry.watch_service("go.vine.test").await.unwrap_err();
     assert!(from.elapsed() < 3 * TIMEOUT + SLACK, "{:?}", from.elapsed());
-    for other in [register, get] {
+    for other in [register, get, watch] {
         let kind = std::mem::discriminant(&error);
         assert_eq!(kind, std::mem::discriminant(&other), "{error} | {other}");
     }

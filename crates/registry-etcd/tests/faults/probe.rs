@@ -1,0 +1,133 @@
+//! Whether registrations said the truth about themselves, all the time.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use vine_etcd_harness::{
+    Client, prefix_end,
+    proto::{RangeRequest, RangeResponse},
+};
+use vine_registry::Observer;
+
+use crate::truth::PREFIX;
+
+/// How often to look.
+const PERIOD: Duration = Duration::from_millis(100);
+/// A member that takes longer can't be asked for the truth just now.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Looks again and again at what registrations say and at what the cluster holds.
+pub(crate) struct Probe {
+    longest: Arc<Mutex<Longest>>,
+    task: JoinHandle<()>,
+}
+
+/// For how long at a stretch a registration was wrong about itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Longest {
+    /// It said that it was registered, and nobody could find it.
+    pub(crate) claimed: Duration,
+    /// It was there for all to find, and it said that it was not.
+    pub(crate) denied: Duration,
+    /// How often the truth was known.
+    pub(crate) looks: usize,
+}
+
+struct Watched {
+    key_end: String,
+    observer: Observer,
+    claims_since: Option<Instant>,
+    denies_since: Option<Instant>,
+}
+
+impl Probe {
+    /// Of registrations, each with the end of its key.
+    pub(crate) fn start(
+        clients: Vec<Client>,
+        registrations: impl IntoIterator<Item = (String, Observer)>,
+    ) -> Self {
+        let mut watched: Vec<_> = registrations
+            .into_iter()
+            .map(|(key_end, observer)| Watched {
+                key_end,
+                observer,
+                claims_since: None,
+                denies_since: None,
+            })
+            .collect();
+        let longest = Arc::new(Mutex::new(Longest::default()));
+        let shared = Arc::clone(&longest);
+        let task = tokio::spawn(async move {
+            let mut ticks = interval(PERIOD);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let keys = keys(&clients).await;
+                let mut longest = shared.lock().expect("nobody panicked");
+                longest.looks += usize::from(keys.is_some());
+                for one in &mut watched {
+                    one.look(keys.as_ref(), &mut longest);
+                }
+            }
+        });
+        Self { longest, task }
+    }
+
+    /// What was worst so far.
+    pub(crate) fn longest(&self) -> Longest {
+        self.longest.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watched {
+    fn look(&mut self, keys: Option<&HashSet<String>>, longest: &mut Longest) {
+        let Some(keys) = keys else {
+            (self.claims_since, self.denies_since) = (None, None);
+            return;
+        };
+        let (now, says) = (Instant::now(), self.observer.state().is_registered());
+        let is = keys.contains(&self.key_end);
+        let since = |since: &mut Option<Instant>, wrong: bool| {
+            *since = wrong.then(|| since.unwrap_or(now));
+            since.map_or(Duration::ZERO, |since| now - since)
+        };
+        longest.claimed = longest
+            .claimed
+            .max(since(&mut self.claims_since, says && !is));
+        longest.denied = longest
+            .denied
+            .max(since(&mut self.denies_since, is && !says));
+    }
+}
+
+/// The ends of the keys in the cluster, from the first member that answers.
+async fn keys(clients: &[Client]) -> Option<HashSet<String>> {
+    for client in clients {
+        let request = RangeRequest {
+            key: PREFIX.into(),
+            range_end: prefix_end(PREFIX),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let request = async { client.kv().range(client.request(request).await).await };
+        if let Ok(Ok(response)) = timeout(PATIENCE, request).await {
+            let RangeResponse { kvs, .. } = response.into_inner();
+            let end = |key: &[u8]| String::from_utf8_lossy(&key[PREFIX.len()..]).into_owned();
+            return Some(kvs.iter().map(|kv| end(&kv.key)).collect());
+        }
+    }
+    None
+}
