@@ -57,6 +57,8 @@
 //! 5. The registry goes away: the `Known` becomes stale, its nodes stay. Calls notice nothing.
 
 mod cache;
+#[cfg(feature = "tower")]
+pub mod clients;
 mod known;
 mod selector;
 mod strategy;

@@ -246,7 +246,7 @@ impl Core {
         if !table.known.is_known() {
             let error = table.known.error().cloned();
             NoNode::Unknown { service, error }
-        } else if !table.tiers.is_empty() && !pick.avoid.is_empty() {
+        } else if !table.tiers.is_empty() && !pick.is_free() {
             NoNode::Tried { service }
         } else if !table.known.services.is_empty() {
             let considered = table.known.services.node_count();

@@ -1,17 +1,19 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{peer::Peer, table::Table};
 
 /// What a call asks of the choice.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Pick<'a> {
     /// The hash of what calls are held together by, for [`ConsistentHash`](crate::ConsistentHash).
     pub key: Option<u64>,
     /// Ids of nodes that are not to be picked: those that the call was tried on.
     pub avoid: &'a [Arc<str>],
+    /// Which nodes may be picked: those that there is a connection to, for instance. All if none.
+    pub only: Option<&'a dyn Fn(&Peer) -> bool>,
 }
 
 impl<'a> Pick<'a> {
@@ -36,8 +38,20 @@ impl<'a> Pick<'a> {
         self
     }
 
+    /// Sets which nodes may be picked.
+    #[must_use]
+    pub fn only(mut self, may: &'a dyn Fn(&Peer) -> bool) -> Self {
+        self.only = Some(may);
+        self
+    }
+
+    /// Whether any node will do.
+    pub(super) fn is_free(&self) -> bool {
+        self.avoid.is_empty() && self.only.is_none()
+    }
+
     fn avoids(&self, peer: &Peer) -> bool {
-        self.avoid.contains(&peer.node().id)
+        self.avoid.contains(&peer.node().id) || self.only.is_some_and(|may| !may(peer))
     }
 }
 
@@ -47,7 +61,7 @@ const ATTEMPTS: u64 = 4;
 impl Table {
     pub(super) fn choose(&self, pick: &Pick<'_>) -> Option<&Arc<Peer>> {
         let first = self.tiers.first()?;
-        if pick.avoid.is_empty() {
+        if pick.is_free() {
             return first.choose(pick.key);
         }
         for tier in &self.tiers {
@@ -59,10 +73,25 @@ impl Table {
                     return Some(peer);
                 }
             }
-            if let Some(peer) = tier.peers.iter().find(|peer| !pick.avoids(peer)) {
+            // From anywhere, or else the one after those avoided would get all their calls.
+            let any = || fastrand::u64(..);
+            let start = pick.key.unwrap_or_else(any) as usize % tier.peers.len().max(1);
+            let (before, after) = tier.peers.split_at(start);
+            let mut others = after.iter().chain(before);
+            if let Some(peer) = others.find(|peer| !pick.avoids(peer)) {
                 return Some(peer);
             }
         }
         None
+    }
+}
+
+impl fmt::Debug for Pick<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pick")
+            .field("key", &self.key)
+            .field("avoid", &self.avoid)
+            .field("only", &self.only.is_some())
+            .finish()
     }
 }

@@ -1,0 +1,26 @@
+//! Clients that call a service by its name. Each is a feature of this crate.
+//!
+//! | feature | gives | for |
+//! |---|---|---|
+//! | `tower` | [`tower::Balanced`], [`tower::Discover`] | any protocol with a tower service |
+//! //! //! //!
+//! They have in common:
+//!
+//! - The node is chosen anew for each call, by a [`Selector`](crate::Selector). Outcomes are
+//!   reported, so nodes that fail are ejected, and [`LeastLoaded`](crate::LeastLoaded) knows latencies.
+//! - A call that no node has seen (the connection was refused, or ended before) is tried on another
+//!   node. One that a node may have acted on is tried again only if it is idempotent, and as long as
+//!   what was sent of its body is still there. [`Retries`] bounds both.
+//! - An answer in parts counts as under way until it ends. A node that is deregistered or draining gets
+//!   no new calls; those under way go on.
+
+mod attempts;
+mod budget;
+mod error;
+pub mod tower;
+
+pub(crate) use attempts::Attempts;
+pub use attempts::Ending;
+pub(crate) use budget::Budget;
+pub use budget::Retries;
+pub use error::{BoxError, CallError};

@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::budget::Budget;
+use crate::{Guard, Outcome};
+
+/// How one attempt of a call ended: what that says of the node, and whether another attempt may
+/// follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The node answered.
+    Answered,
+    /// The node answered that the fault is its own; it would not be better elsewhere.
+    Faulty,
+    /// The node failed, and may have acted on the call: only idempotent ones are tried again.
+    Failed,
+    /// The node has not seen the call, for a reason that says nothing about it: the connection
+    /// ended before. Tried again.
+    Unsent,
+    /// No connection to the node came about. Tried again.
+    Refused,
+}
+
+impl Ending {
+    /// Reports it.
+    pub(crate) fn report(self, guard: &mut Guard) {
+        match self {
+            Self::Answered => guard.report(Outcome::Success),
+            Self::Faulty | Self::Failed => guard.report(Outcome::Failure),
+            Self::Refused => guard.report(Outcome::Refused),
+            Self::Unsent => {}
+        }
+    }
+}
+
+/// The attempts of one call.
+pub(crate) struct Attempts<'a> {
+    budget: &'a Budget,
+    left: u32,
+    tried: SmallVec<[Arc<str>; 2]>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(budget: &'a Budget) -> Self {
+        budget.called();
+        Self {
+            budget,
+            left: budget.rules().attempts.saturating_sub(1),
+            tried: SmallVec::new(),
+        }
+    }
+
+    /// Whether there may be another attempt, as far as is known before this one.
+    pub(crate) fn is_another_left(&self) -> bool {
+        self.left > 0
+    }
+
+    /// The ids of nodes that it was tried on.
+    pub(crate) fn tried(&self) -> &[Arc<str>] {
+        &self.tried
+    }
+
+    /// All nodes were tried: begins anew with any.
+    pub(crate) fn forget(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Whether there is to be another attempt, after one that ended so.
+    pub(crate) fn again(
+        &mut self,
+        guard: &Guard,
+        ending: Ending,
+        idempotent: impl FnOnce() -> bool,
+    ) -> bool {
+        let may = match ending {
+            Ending::Answered | Ending::Faulty => false,
+            Ending::Failed => idempotent(),
+            Ending::Unsent | Ending::Refused => true,
+        };
+        if !may || self.left == 0 || !self.budget.spend(Instant::now()) {
+            return false;
+        }
+        self.left -= 1;
+        self.tried.push(Arc::clone(&guard.node().id));
+        true
+    }
+}

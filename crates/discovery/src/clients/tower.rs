@@ -1,0 +1,13 @@
+//! For tower: [`Balanced`], a service that calls the live nodes of a service, and [`Discover`], which
+//! tells tower's own balancers of them.
+
+mod balanced;
+mod discover;
+mod links;
+mod policy;
+
+pub use self::{
+    balanced::{Balanced, BalancedBuilder, CallFuture},
+    discover::Discover,
+    policy::{Once, Policy},
+};

@@ -1,0 +1,6 @@
+//! Clients that call by name.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod balanced;
+mod discover;
