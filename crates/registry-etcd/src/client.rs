@@ -276,6 +276,9 @@ impl Client {
 
     /// Turns to another member, by chance, so that one which was away is used again.
     pub(crate) fn drift(&self) {
+        if self.members.len() < 2 {
+            return;
+        }
         let mut state = self.state();
         state.current = None;
         state.member = fastrand::usize(..self.members.len());

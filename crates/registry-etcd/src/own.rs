@@ -147,18 +147,19 @@ impl Own {
         options: &DeregisterOptions,
     ) -> Result<()> {
         let shared = &*self.shared;
-        let (held, unknown) = shared.state().held(namespace, service);
+        let (_, unknown) = shared.state().held(namespace, service);
         let others = self
             .others(namespace, service, &unknown, options.force)
             .await?;
-        let batch = {
+        let (any, batch) = {
             let mut state = shared.state();
             if state.closed {
                 return Err(Error::Closed);
             }
-            state.deregister(&held, Instant::now())
+            let (held, _) = state.held(namespace, service);
+            (!held.is_empty(), state.deregister(&held, Instant::now()))
         };
-        if !held.is_empty() {
+        if any {
             self.run()?;
             shared.wake.notify_one();
         }
@@ -256,6 +257,9 @@ impl Own {
 
     /// Starts the tasks, unless they run; again if their runtime has ended.
     fn run(&self) -> Result<()> {
+        if self.shared.state().closed {
+            return Err(Error::Closed);
+        }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if !tasks.is_empty() && tasks.iter().all(|task| !task.is_finished()) {
             return Ok(());

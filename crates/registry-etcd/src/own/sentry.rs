@@ -44,7 +44,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let opened = Instant::now();
         match session(&shared).await {
             None => continue,
-            Some(failure) if failure.is_denial() => sleep(Duration::from_secs(30)).await,
+            Some(failure) if failure.is_denial() && failure.remedy() != Remedy::Authenticate => {
+                sleep(Duration::from_secs(30)).await
+            }
             Some(failure) => {
                 debug!(?failure, "own keys can't be watched");
                 if opened.elapsed() > LONGEST_PAUSE {

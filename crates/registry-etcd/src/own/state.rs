@@ -1,3 +1,6 @@
+mod entry;
+mod outcome;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque},
@@ -8,16 +11,12 @@ use std::{
 use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
-use vine_registry::{Error, Node, NodeRef, Result, Service};
+use vine_registry::{Error, NodeRef, Result, Service};
 
+pub(super) use self::entry::{Call, Occupant, Put, Task};
+use self::entry::{Entry, Group, Want, clash, replaced};
 use super::{batch::Batch, lease::Lease};
-use crate::{client::Failure, keys::Keys, telemetry, value};
-
-/// How long a put may still take effect whose fate is not known.
-pub(super) const UNSURE: Duration = Duration::from_secs(10);
-
-/// How long to leave a cluster alone that denies permission.
-const AFTER_DENIAL: Duration = Duration::from_secs(30);
+use crate::{keys::Keys, value};
 
 /// What this handle registered, and how far that is true.
 ///
@@ -49,116 +48,6 @@ pub(super) struct State {
 
 /// Entries by namespace, name and id.
 type Names = HashMap<Arc<str>, HashMap<Arc<str>, HashMap<Arc<str>, usize>>>;
-
-/// One key.
-pub(super) struct Entry {
-    pub(super) node: NodeRef,
-    pub(super) key: Bytes,
-    /// None: that it is gone.
-    pub(super) want: Option<Want>,
-    /// Of the registration; a change keeps it.
-    pub(super) epoch: u64,
-    /// The revision in which the key was last put by this handle, as far as it is still so.
-    pub(super) have: Option<i64>,
-    /// The lease of the last put.
-    pub(super) lease: i64,
-    /// The revision up to which it is known what stood there.
-    pub(super) known: i64,
-    /// Why the cluster refuses, if it does.
-    refusal: Option<Error>,
-    /// Whether the key is as wanted.
-    settled: bool,
-    /// Whether it ever was.
-    established: bool,
-    /// Since when it is not as wanted.
-    since: Instant,
-    /// The last revision in which somebody was seen to change it.
-    pub(super) seen: i64,
-    /// Counts what was wanted.
-    pub(super) wish: u64,
-    /// A request is under way.
-    busy: bool,
-    queued: bool,
-    /// Until when a put may take effect that was given up.
-    unsure: Option<Instant>,
-    /// Whether nothing was asked of the cluster yet.
-    untried: bool,
-    /// Somebody else has taken its place.
-    lost: bool,
-    pub(super) watched: bool,
-    waiters: Vec<Arc<Batch>>,
-}
-
-/// What shall stand at a key.
-pub(super) struct Want {
-    group: usize,
-    source: Arc<Service>,
-    node: Arc<Node>,
-    changed: u64,
-    pub(super) value: Bytes,
-    /// The lease, by its seconds.
-    pub(super) ttl: u64,
-}
-
-/// What one call registered, as far as no later one has taken its place.
-struct Group {
-    /// Tells it from an earlier one in the same place.
-    number: u64,
-    service: Arc<Service>,
-    ttl: Option<Duration>,
-    nodes: usize,
-    unsettled: usize,
-    deadline: Option<Instant>,
-}
-
-/// A call of register, with its values written.
-pub(super) struct Call {
-    /// As given.
-    pub(super) service: Arc<Service>,
-    pub(super) namespace: Arc<str>,
-    pub(super) ttl: Option<Duration>,
-    /// With the namespace and the ttl in force.
-    pub(super) source: Arc<Service>,
-    pub(super) nodes: Vec<(Arc<Node>, Bytes)>,
-    pub(super) epoch: u64,
-    /// The seconds of the lease.
-    pub(super) seconds: u64,
-}
-
-/// What became of a put.
-pub(super) enum Put {
-    /// It was done, in this revision.
-    Done(i64),
-    /// There is another value than expected.
-    Occupied(Occupant),
-    /// There is none.
-    Vacant,
-}
-
-/// What stands at a key.
-pub(super) struct Occupant {
-    /// None if it is no node of this key.
-    pub(super) node: Option<NodeRef>,
-    pub(super) version: Arc<str>,
-    pub(super) epoch: u64,
-    pub(super) lease: i64,
-    pub(super) mod_revision: i64,
-    pub(super) value: Bytes,
-}
-
-/// What to do about a key.
-pub(super) enum Task {
-    Put {
-        key: Bytes,
-        value: Bytes,
-        lease: i64,
-        expected: i64,
-    },
-    Delete {
-        key: Bytes,
-        lease: i64,
-    },
-}
 
 impl State {
     pub(super) fn new(keys: Keys) -> Self {
@@ -213,6 +102,7 @@ impl State {
         let group = self.groups.insert(Group {
             number: self.last,
             service: Arc::clone(&call.service),
+            namespace: Arc::clone(&call.namespace),
             ttl: call.ttl,
             nodes: 0,
             unsettled: 0,
@@ -449,17 +339,27 @@ impl State {
             };
             match known.deadline {
                 Some(later) if later > now => self.deadlines.push(Reverse((later, group, number))),
-                _ => {
-                    let ended = self.entries.iter().filter(|(_, entry)| {
-                        entry.want.as_ref().is_some_and(|want| want.group == group)
-                    });
-                    for at in ended.map(|(at, _)| at).collect::<Vec<_>>() {
-                        self.unwant(at, now);
-                    }
-                }
+                _ => self.end_group(group, now),
             }
         }
         None
+    }
+
+    fn end_group(&mut self, group: usize, now: Instant) {
+        let Some(known) = self.groups.get(group) else {
+            return;
+        };
+        let (service, namespace) = (Arc::clone(&known.service), Arc::clone(&known.namespace));
+        for node in &service.nodes {
+            let Some(at) = self.find(&namespace, &service.name, &node.id) else {
+                continue;
+            };
+            let entry = self.entries.get(at);
+            let want = entry.and_then(|entry| entry.want.as_ref());
+            if want.is_some_and(|want| want.group == group) {
+                self.unwant(at, now);
+            }
+        }
     }
 
     /// Looks again at keys whose time has come; gives the next time.
@@ -533,263 +433,6 @@ impl State {
         }
     }
 
-    /// Takes in that some put may take effect still.
-    pub(super) fn doubt(&mut self, at: usize, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.unsure = Some(now + UNSURE);
-            self.later.push(Reverse((now + UNSURE, at)));
-        }
-    }
-
-    /// Takes in what became of a put.
-    pub(super) fn put(&mut self, at: usize, wish: u64, put: Put, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        entry.busy = false;
-        let first = std::mem::replace(&mut entry.untried, false) && entry.unsure.is_none();
-        match put {
-            Put::Done(revision) => {
-                self.note_write(at, revision);
-                self.stands(at, wish, revision, now);
-            }
-            Put::Vacant => {
-                entry.have = None;
-                self.enqueue(at);
-            }
-            Put::Occupied(occupant) => self.occupied(at, wish, &occupant, first, now),
-        }
-    }
-
-    /// Our value stands at the key.
-    fn stands(&mut self, at: usize, wish: u64, revision: i64, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        let changed_since = entry.seen > revision;
-        entry.known = revision;
-        entry.have = (!changed_since).then_some(revision);
-        if entry.wish == wish && !changed_since {
-            self.settle(at, now);
-        } else {
-            self.enqueue(at);
-        }
-    }
-
-    fn occupied(&mut self, at: usize, wish: u64, occupant: &Occupant, first: bool, now: Instant) {
-        let ours = self.own_leases.contains(&occupant.lease);
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        match &occupant.node {
-            Some(node) if *node != entry.node => {
-                let error = clash(&entry.node.id, node);
-                return self.give_up(at, &error, now);
-            }
-            _ => {}
-        }
-        let Some(want) = &entry.want else {
-            return self.enqueue(at);
-        };
-        if ours && occupant.value == want.value && occupant.lease == entry.lease {
-            return self.stands(at, wish, occupant.mod_revision, now);
-        }
-        let later = (occupant.epoch, occupant.lease) > (entry.epoch, entry.lease);
-        if !ours && later && occupant.node.is_some() {
-            if !first {
-                return self.lose(at);
-            }
-            // It stood there when this call was made: this is the later one, whatever the clocks say.
-            entry.epoch = occupant.epoch + 1;
-            match value::encode(&want.source, &want.node, entry.epoch, want.changed) {
-                Ok(value) => {
-                    if let Some(want) = &mut entry.want {
-                        want.value = value.into();
-                    }
-                }
-                Err(error) => return self.give_up(at, &error, now),
-            }
-        }
-        entry.have = Some(occupant.mod_revision);
-        self.enqueue(at);
-    }
-
-    /// Takes in that a delete was done, or that somebody else's value stands there.
-    pub(super) fn deleted(
-        &mut self,
-        at: usize,
-        wish: u64,
-        occupant: Option<&Occupant>,
-        revision: i64,
-        now: Instant,
-    ) {
-        let ours = occupant.is_some_and(|occupant| self.own_leases.contains(&occupant.lease));
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        entry.busy = false;
-        entry.have = None;
-        if let Some(occupant) = occupant.filter(|_| ours) {
-            entry.lease = occupant.lease;
-            return self.enqueue(at);
-        }
-        entry.known = revision;
-        let put_since = entry.seen > revision;
-        let is_done = entry.wish == wish && !put_since;
-        if entry.unsure.is_some() && !entry.watched {
-            self.unwatched.push(at);
-        }
-        self.note_write(at, revision);
-        if is_done {
-            self.settle(at, now);
-        } else {
-            self.enqueue(at);
-        }
-    }
-
-    /// Takes in that a request was not answered, or was refused.
-    pub(super) fn failed(&mut self, at: usize, failure: &Failure, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        entry.busy = false;
-        let was_untried = std::mem::replace(&mut entry.untried, false);
-        let error = Error::from(failure.clone());
-        let denied = failure.is_denial();
-        if !(error.is_retryable() || denied && entry.established) {
-            entry.untried = was_untried && entry.unsure.is_none();
-            return self.give_up(at, &error, now);
-        }
-        entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
-        if denied {
-            entry.refusal = Some(error);
-            self.later.push(Reverse((now + AFTER_DENIAL, at)));
-        } else {
-            self.enqueue(at);
-        }
-    }
-
-    /// Takes in that the lease of a put was gone.
-    pub(super) fn lease_gone(&mut self, at: usize, lease: i64, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.busy = false;
-            self.enqueue(at);
-        }
-        self.lose_lease(lease, now);
-    }
-
-    /// Takes in that the cluster lets nobody look at these keys.
-    pub(super) fn refused(&mut self, keys: &[usize], failure: &Failure, now: Instant) {
-        for &at in keys {
-            self.distrust(at, now);
-            if let Some(entry) = self.entries.get_mut(at) {
-                entry.refusal = Some(failure.clone().into());
-            }
-        }
-    }
-
-    /// Takes in that somebody changed a key, in this revision.
-    pub(super) fn changed(&mut self, at: usize, revision: i64, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        if revision <= entry.seen || entry.have == Some(revision) || entry.lost {
-            return;
-        }
-        entry.seen = revision;
-        if !entry.busy && entry.have.is_none_or(|have| revision > have) {
-            self.distrust(at, now);
-        }
-    }
-
-    /// What stands at the key is not known any more: find out.
-    pub(super) fn distrust(&mut self, at: usize, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        if entry.lost {
-            return;
-        }
-        entry.have = None;
-        if std::mem::replace(&mut entry.settled, false) {
-            entry.since = now;
-            if let Some(want) = &entry.want
-                && let Some(group) = self.groups.get_mut(want.group)
-            {
-                group.unsettled += 1;
-            }
-        }
-        self.enqueue(at);
-    }
-
-    /// Puts everything again that a lease held.
-    pub(super) fn lose_lease(&mut self, id: i64, now: Instant) {
-        let Some(lease) = self.leases.values_mut().find(|lease| lease.id == id) else {
-            return;
-        };
-        let ttl = lease.seconds;
-        lease.renew(now);
-        telemetry::lease_lost();
-        let held = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.want.as_ref().is_some_and(|want| want.ttl == ttl));
-        for at in held.map(|(at, _)| at).collect::<Vec<_>>() {
-            self.distrust(at, now);
-        }
-    }
-
-    /// The last revision that is known to have been.
-    pub(super) fn mark(&self) -> i64 {
-        let known = self.entries.iter().map(|(_, entry)| entry.known);
-        let written = self.writes.values().copied();
-        known.chain(written).max().unwrap_or_default()
-    }
-
-    /// Takes in that the cluster is back at an earlier revision. Its leases may hold keys that were
-    /// ended since: others take their place, and they run out.
-    pub(super) fn rolled_back(&mut self, revision: i64, now: Instant) {
-        self.writes.clear();
-        for (_, entry) in &mut self.entries {
-            (entry.known, entry.seen) = (revision, 0);
-        }
-        let lost = self.leases.values().filter(|lease| lease.is_granted());
-        for id in lost.map(|lease| lease.id).collect::<Vec<_>>() {
-            self.lose_lease(id, now);
-        }
-    }
-
-    /// Lets what waited for a lease go on.
-    pub(super) fn granted(&mut self, ttl: u64, id: i64, now: Instant) {
-        let Some(lease) = self.leases.get_mut(&ttl).filter(|lease| lease.id == id) else {
-            return;
-        };
-        lease.granted(now);
-        for at in std::mem::take(&mut lease.waiting) {
-            self.enqueue(at);
-        }
-    }
-
-    /// Tells those who wait for a lease that it can't be had.
-    pub(super) fn not_granted(&mut self, ttl: u64, failure: &Failure, now: Instant) {
-        let Some(lease) = self.leases.get_mut(&ttl) else {
-            return;
-        };
-        lease.granting = false;
-        let error = Error::from(failure.clone());
-        for at in std::mem::take(&mut lease.waiting) {
-            let Some(entry) = self.entries.get_mut(at) else {
-                continue;
-            };
-            if error.is_retryable() || entry.established {
-                entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
-                self.enqueue(at);
-            } else {
-                self.give_up(at, &error, now);
-            }
-        }
-    }
-
     /// Whether any key wants this lease.
     pub(super) fn uses_lease(&self, ttl: u64) -> bool {
         self.entries.iter().any(|(_, entry)| {
@@ -829,59 +472,6 @@ impl State {
     /// How many nodes are wanted.
     pub(super) fn wanted(&self) -> usize {
         self.wanted
-    }
-
-    fn settle(&mut self, at: usize, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        entry.waiters.drain(..).for_each(|batch| batch.done());
-        entry.refusal = None;
-        entry.since = now;
-        if let Some(want) = &entry.want {
-            if !std::mem::replace(&mut entry.settled, true)
-                && let Some(group) = self.groups.get_mut(want.group)
-            {
-                group.unsettled -= 1;
-            }
-            entry.established = true;
-            if !entry.watched {
-                self.unwatched.push(at);
-            }
-        } else {
-            entry.settled = true;
-            self.remove_if_done(at);
-        }
-    }
-
-    /// Somebody else holds the node now.
-    fn lose(&mut self, at: usize) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        let error = replaced(&entry.node);
-        entry.lost = true;
-        entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
-        let settled = std::mem::replace(&mut entry.settled, false);
-        if let Some(want) = entry.want.take() {
-            self.leave(want.group, settled);
-        }
-    }
-
-    /// It can't be registered: as if it had never been asked.
-    fn give_up(&mut self, at: usize, error: &Error, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        entry.waiters.drain(..).for_each(|batch| batch.fail(error));
-        let untouched = entry.untried || entry.unsure.is_none() && !entry.established;
-        if entry.want.is_none() {
-            return;
-        }
-        self.unwant(at, now);
-        if untouched {
-            self.settle(at, now);
-        }
     }
 
     fn remove_if_done(&mut self, at: usize) {
@@ -962,31 +552,4 @@ impl State {
     fn find(&self, namespace: &str, service: &str, id: &str) -> Option<usize> {
         self.names.get(namespace)?.get(service)?.get(id).copied()
     }
-}
-
-impl Want {
-    /// Whether it says the same, when it was said aside.
-    fn is_like(&self, other: &Self) -> bool {
-        self.ttl == other.ttl
-            && self.node == other.node
-            && self.source.version == other.source.version
-            && self.source.same_fields(&other.source)
-    }
-}
-
-fn replaced(node: &NodeRef) -> Error {
-    Error::Replaced {
-        name: Arc::clone(&node.service),
-        id: Arc::clone(&node.id),
-    }
-}
-
-fn clash(id: &str, other: &NodeRef) -> Error {
-    Error::invalid_service(
-        "node id",
-        format!(
-            "{id:?} has the same key as node {:?} of service {:?} in namespace {:?}, since / counts as - in keys; choose another id",
-            other.id, other.service, other.namespace
-        ),
-    )
 }

@@ -129,7 +129,7 @@ impl Scope {
                         }
                         let wait = pause.mul_f64(fastrand::f64());
                         pause = (pause * 2).min(LONGEST_PAUSE);
-                        if failure.is_denial() {
+                        if is_denial(&failure) {
                             AFTER_DENIAL
                         } else {
                             wait
@@ -286,9 +286,8 @@ impl Scope {
                 return Some(End::Gap("what happened meanwhile was compacted"));
             }
             let reason = answer.cancel_reason;
-            let status = if reason.contains("permission denied") {
-                tonic::Status::permission_denied(reason)
-            } else if reason.contains("auth") || reason.contains("token") {
+            // Up to 3.5 a token that has expired is a denial, too; listing again tells.
+            let status = if reason.contains("permission denied") || reason.contains("auth") {
                 tonic::Status::unauthenticated(reason)
             } else {
                 tonic::Status::unavailable(format!("the server ended the watch: {reason}"))
@@ -391,7 +390,7 @@ impl Scope {
         } else {
             debug!(%error, "still not watching");
         }
-        let is_denial = failure.is_denial();
+        let is_denial = is_denial(failure);
         let mut proof = self.shared.proof();
         proof.at = None;
         proof.error = Some(error.clone());
@@ -494,6 +493,11 @@ async fn begin(
         _ => client.rotate(&line),
     }
     Err(failure)
+}
+
+/// Whether only somebody who manages the cluster can help; a token that has expired is none.
+fn is_denial(failure: &Failure) -> bool {
+    failure.is_denial() && failure.remedy() != Remedy::Authenticate
 }
 
 fn send(requests: &Requests, request: RequestUnion) {
