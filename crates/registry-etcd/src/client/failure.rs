@@ -148,7 +148,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// What a message of TLS or of a closed connection often means.
 pub(crate) fn hint(reason: &str) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 13] = [
+    const HINTS: [(&str, &str); 14] = [
         (
             "CertificateRequired",
             "the server wants a client certificate: give --registry.tls-cert and --registry.tls-key",
@@ -184,6 +184,10 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
         (
             "DecryptError",
             "the server refuses the client certificate: check --registry.tls-cert",
+        ),
+        (
+            "tls handshake eof",
+            "if the server does not speak TLS, leave out --registry.secure and https://",
         ),
         (
             "corrupt message",
