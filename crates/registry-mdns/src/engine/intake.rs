@@ -57,6 +57,15 @@ struct Said<'a> {
     txt: Option<(&'a Arc<[u8]>, u32)>,
 }
 
+impl Said<'_> {
+    fn contradicts(&self, known: &Instance) -> bool {
+        let srv = known.srv.as_ref().map(|(srv, _)| srv);
+        let txt = known.txt.as_ref().map(|txt| &txt.bytes);
+        self.srv.is_some_and(|(said, _)| srv != Some(said))
+            || self.txt.is_some_and(|(said, _)| txt != Some(said))
+    }
+}
+
 /// What to make of it.
 enum Verdict {
     /// It is one's own, or old, or another holder's.
@@ -162,14 +171,21 @@ impl Engine {
         let is_own = said
             .srv
             .is_some_and(|(srv, _)| self.own.is_own_target(&srv.target));
-        if self.own.at(name).is_some() {
+        if let Some((key, own)) = self.own.at(name) {
+            let contradicts =
+                said.srv.is_some() || said.txt.is_some_and(|(txt, _)| *txt != own.txt);
             let lost = match version {
                 _ if is_own => {
                     self.rescue(now, name, said, origin);
                     false
                 }
                 Some(version) => !self.contest(now, name, &version) && !is_goodbye,
-                _ => false,
+                None => {
+                    if contradicts && !is_goodbye && !origin.is_weak() {
+                        self.announce_again(now, key);
+                    }
+                    false
+                }
             };
             return if lost {
                 Verdict::Take(facts)
@@ -187,7 +203,7 @@ impl Engine {
             return Verdict::Late((!burial.is_own).then_some(burial.until));
         }
         let known = self.cache.instances.get(name);
-        if is_outdated(known, version.as_ref(), facts.as_deref()) {
+        if is_outdated(known, version.as_ref(), facts.as_deref(), said) {
             return Verdict::Ignore;
         }
         let Some((srv, 0)) = said.srv else {
@@ -440,20 +456,27 @@ impl Engine {
     }
 }
 
-/// Whether something newer is known already: packets overtake each other.
-fn is_outdated(known: Option<&Instance>, version: Option<&Version>, facts: Option<&Facts>) -> bool {
-    match (version, facts) {
-        (Some(version), _) => {
-            let present = known.and_then(Instance::version);
-            present.is_some_and(|present| !version.supersedes(&present))
+/// Whether something newer is known already: packets overtake each other. Who says when he
+/// registered says everything together, so what contradicts it in part is not his.
+fn is_outdated(
+    known: Option<&Instance>,
+    version: Option<&Version>,
+    facts: Option<&Facts>,
+    said: &Said<'_>,
+) -> bool {
+    let present = known.and_then(Instance::version);
+    match (version, present) {
+        (Some(version), Some(present)) => !version.supersedes(&present),
+        (None, Some(present)) if present.has_epoch() => {
+            known.is_some_and(|known| said.contradicts(known))
         }
-        (None, Some(facts)) => {
+        (Some(_), None) => false,
+        (None, _) => {
             let present = known.and_then(|known| known.txt.as_ref()?.facts.as_ref());
-            present.is_some_and(|present| {
+            present.zip(facts).is_some_and(|(present, facts)| {
                 let (new, old) = (facts.stamp, present.stamp);
                 (new.epoch, new.changed) < (old.epoch, old.changed)
             })
         }
-        (None, None) => false,
     }
 }

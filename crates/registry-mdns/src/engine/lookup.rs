@@ -28,6 +28,8 @@ const ROUNDS: [(Duration, Round); 7] = [
 ];
 /// When there is nobody.
 const GIVE_UP: Duration = Duration::from_secs(1);
+/// When somebody was heard of, but not all that makes a node: packets get lost.
+const GIVE_UP_HEARD: Duration = Duration::from_secs(3);
 /// How long nodes that were heard of may stay silent.
 const SILENCE: Duration = Duration::from_millis(300);
 /// How long the blobs of nodes that were heard of may take, as long as something comes.
@@ -275,6 +277,11 @@ impl Engine {
         }
     }
 
+    /// Whether somebody was heard of who is no node yet, for want of records or of blobs.
+    fn is_waiting(&self, lookup: &Lookup) -> bool {
+        self.blobs_until(lookup).is_some() || !self.is_complete(lookup)
+    }
+
     fn standing(&self, now: Instant, lookup: &Lookup) -> Standing {
         let or_open = |wait: Duration, outcome| {
             // A wait too long to be counted is looked at again now and then.
@@ -289,10 +296,14 @@ impl Engine {
             (Wait::First, true) => Standing::Done(Outcome::First),
             (Wait::For(wait), true) => or_open(wait, Outcome::Elapsed),
             (Wait::For(wait), false) => or_open(wait, Outcome::NotFound),
-            (_, false) => match self.blobs_until(lookup) {
-                Some(until) => or_open(GIVE_UP.max(until - lookup.began), Outcome::NotFound),
-                None => or_open(GIVE_UP, Outcome::NotFound),
-            },
+            (_, false) => {
+                let patience = match self.is_waiting(lookup) {
+                    true => GIVE_UP_HEARD,
+                    false => GIVE_UP,
+                };
+                let blobs = self.blobs_until(lookup).map(|until| until - lookup.began);
+                or_open(blobs.unwrap_or_default().max(patience), Outcome::NotFound)
+            }
             (_, true) => self.settling(now, lookup),
         }
     }

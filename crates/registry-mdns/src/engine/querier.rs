@@ -76,7 +76,16 @@ impl Engine {
     /// Asks a standing question after the delay of RFC 6762 section 5.2 and at growing intervals
     /// from then on, but never twice in a second.
     pub(super) fn ask_soon(&mut self, now: Instant, name: &Name) {
-        let jitter = Duration::from_millis(self.random.u64(20..=120));
+        let jitter = self.jitter();
+        self.ask_within(now, name, jitter);
+    }
+
+    /// RFC 6762 section 5.2.
+    fn jitter(&mut self) -> Duration {
+        Duration::from_millis(self.random.u64(20..=120))
+    }
+
+    fn ask_within(&mut self, now: Instant, name: &Name, jitter: Duration) {
         let Some(topic) = self
             .cache
             .topics
@@ -107,10 +116,12 @@ impl Engine {
         }
     }
 
+    /// Asks all standing questions, together (RFC 6762 section 5.3).
     pub(super) fn ask_all_soon(&mut self, now: Instant) {
+        let jitter = self.jitter();
         let topics: Vec<_> = self.cache.topics.keys().cloned().collect();
         for name in topics {
-            self.ask_soon(now, &name);
+            self.ask_within(now, &name, jitter);
         }
     }
 

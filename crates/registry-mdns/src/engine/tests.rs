@@ -12,4 +12,6 @@ mod net;
 mod outages;
 mod overhearing;
 mod registering;
+mod scale;
+mod sections;
 mod truth;
