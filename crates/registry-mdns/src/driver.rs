@@ -8,6 +8,7 @@ mod clock;
 mod news;
 mod own;
 mod shared;
+mod suspicion;
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -23,12 +24,13 @@ use vine_registry::{
     view::{Topic, View},
 };
 
-use self::{browses::Browses, clock::Clock, news::News, own::Own};
+use self::{browses::Browses, clock::Clock, news::News, own::Own, suspicion::Suspicion};
 pub(crate) use self::{own::Deregistered, shared::Shared};
 use crate::{
     MdnsOptions,
     engine::{
-        Config, Destination, Dialects, EngineEvent, Interface, Manner, NodeKey, Question, Received,
+        Config, Counters, Destination, Dialects, EngineEvent, Interface, Manner, NodeKey, Question,
+        Received,
     },
     interfaces::{self, Monitor},
     socket::{KNOWS_DESTINATIONS, Link, MAX_PACKET, Sockets},
@@ -75,6 +77,9 @@ pub(crate) enum Command {
         question: Question,
         reply: oneshot::Sender<Watcher>,
     },
+    Statistics {
+        reply: oneshot::Sender<Counters>,
+    },
     Close {
         reply: oneshot::Sender<Result<()>>,
     },
@@ -112,6 +117,7 @@ pub(crate) struct Driver {
     clock: Clock,
     /// When to ask again because packets were lost.
     ask_again: Option<Instant>,
+    suspicion: Suspicion,
 }
 
 impl Driver {
@@ -124,6 +130,7 @@ impl Driver {
         let config = Config {
             port: options.port,
             knows_destinations: KNOWS_DESTINATIONS,
+            keys: options.keys.clone(),
             ..Config::default()
         };
         let manner = Manner::new(&options, namespace);
@@ -140,6 +147,7 @@ impl Driver {
             interfaces: Vec::new(),
             clock: Clock::new(),
             ask_again: None,
+            suspicion: Suspicion::default(),
             options,
         };
         driver.follow_interfaces(true);
@@ -236,6 +244,9 @@ impl Driver {
                 let now = Instant::now().into_std();
                 self.engine.reconfirm(now, &node);
             }
+            Command::Statistics { reply } => {
+                let _ = reply.send(self.engine.counters());
+            }
             Command::Watch {
                 topic,
                 question,
@@ -292,6 +303,9 @@ impl Driver {
             tracing::debug!("packets were lost; asking again");
             self.ask_again = None;
             self.engine.ask_again(now.into_std());
+        }
+        if !self.options.keys.is_empty() {
+            self.suspicion.look_at(now, self.engine.counters());
         }
         self.end_idle_browses(now);
     }

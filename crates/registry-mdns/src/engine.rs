@@ -33,6 +33,7 @@ mod reconfirm;
 mod resolve;
 mod responder;
 mod timers;
+mod trust;
 mod version;
 
 use std::{
@@ -66,6 +67,7 @@ use self::{
     querier::MAX_JITTER,
     responder::Deferred,
     timers::{Alarm, Timer, Timers},
+    trust::Latest,
     version::Identity,
 };
 use crate::{
@@ -85,6 +87,8 @@ pub struct Engine {
     writer: Writer,
     cache: Cache,
     blobs: Blobs,
+    /// With keys: the latest that was said of each instance.
+    latest: HashMap<Name, Latest>,
     lookups: HashMap<LookupId, Lookup>,
     /// The one-shot questions that were asked of late, by id.
     asked: HashMap<u16, Asked>,
@@ -161,6 +165,7 @@ impl Engine {
             writer: Writer::default(),
             cache: Cache::default(),
             blobs: Blobs::default(),
+            latest: HashMap::new(),
             lookups: HashMap::new(),
             asked: HashMap::new(),
             deferred: HashMap::new(),
@@ -230,7 +235,7 @@ impl Engine {
     /// Takes a packet in.
     pub fn handle_packet(&mut self, now: Instant, received: Received<'_>) {
         let now = self.advance(now);
-        let Ok(message) = Message::decode(received.payload) else {
+        let Ok(mut message) = Message::decode(received.payload) else {
             self.counters.malformed += 1;
             return;
         };
@@ -246,6 +251,7 @@ impl Engine {
             }
             // RFC 6762 section 11: never answer off the link.
             if is_on_link && received.port == Port::Standing && received.source.port() != 0 {
+                self.vet_probe(&mut message);
                 self.take_query(now, message, received.source, link, received.multicast);
             } else {
                 self.counters.ignored += 1;
@@ -253,6 +259,7 @@ impl Engine {
         } else if let Some(origin) = self.origin(now, &message, &received, link)
             && (received.multicast && self.config.knows_destinations || is_on_link)
         {
+            self.vet(now, &mut message);
             self.take_response(now, &message, &origin);
         } else {
             self.counters.ignored += 1;

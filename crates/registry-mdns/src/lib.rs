@@ -40,8 +40,9 @@
 //!   then, it is gone after two seconds.
 //! - Processes of Vine for Go and of go-micro speak a dialect of their own
 //!   ([below](#the-go-dialect)); [`Dialect::Both`] is understood by them and by all others.
-//! - It does not cross routers, and it does not encrypt: whoever is on the link can read and claim
-//!   everything.
+//! - It does not cross routers, and it does not encrypt: whoever is on the link can read everything,
+//!   and claim everything, unless [keys](MdnsOptions::keys) are shared: then only what one of them
+//!   signed counts. [`MdnsRegistry::statistics`] says how many records did not.
 //!
 //! # The Go dialect
 //!
@@ -87,6 +88,7 @@
 //! | 5.2, 10, 10.2 lifetimes, cache flush | `engine/cache.rs` |
 //! | 11, 14, 15 who may ask, interfaces, the shared port | `engine/links.rs`, `socket.rs`, `interfaces.rs` |
 //! | 16, 18 names, headers | `codec.rs` |
+//! | none: shared keys | `engine/trust.rs`, `mapping/seal.rs`, `key.rs` |
 //! | none: blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
 //! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
 //! | (the Go dialect: names, payload, packets, questions, answers) | `engine/go.rs` and its folder |
@@ -96,11 +98,14 @@
 mod codec;
 mod driver;
 mod interfaces;
+mod key;
 mod mapping;
 mod options;
 mod registry;
 mod socket;
 
+pub use engine::Counters as Statistics;
+pub use key::Key;
 pub use options::{Dialect, InterfaceFilter, MdnsOptions};
 pub use registry::MdnsRegistry;
 

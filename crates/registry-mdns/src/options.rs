@@ -3,7 +3,7 @@ use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr};
 use serde::{Serialize, Serializer};
 use vine_registry::{Error, Result};
 
-use crate::engine::check_name;
+use crate::{Key, engine::check_name};
 
 /// Where mDNS lives, unless set otherwise: RFC 6762 section 3.
 pub(crate) const PORT: u16 = 5353;
@@ -37,6 +37,12 @@ pub struct MdnsOptions {
     /// The domain that all namespaces share in the Go dialect. Unless set, each namespace is a domain
     /// of its own, as in Vine for Go from 1.6 on; `micro` finds processes of go-micro.
     pub domain: Option<String>,
+    /// Keys that are shared with all who are to be believed. The first one signs what is registered
+    /// here; what none of them signed is not seen. None unless set: then everybody is believed.
+    ///
+    /// To change a key, give everybody the new one behind the old one, then in front of it, and then
+    /// alone.
+    pub keys: Vec<Key>,
 }
 
 /// How services are told and found on the network.
@@ -141,8 +147,16 @@ impl MdnsOptions {
         self
     }
 
+    /// Sets the keys that are shared with all who are to be believed; the first one signs.
+    #[must_use]
+    pub fn with_keys(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
+        self.keys = keys.into_iter().collect();
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         self.check_domain()?;
+        self.check_keys()?;
         if self.port == 0 {
             return Err(Error::invalid_option(
                 "mdns.port",
@@ -153,6 +167,19 @@ impl MdnsOptions {
             return Err(Error::invalid_option(
                 "mdns.ipv4 and mdns.ipv6",
                 "are both off; at least one of them is needed",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self) -> Result<()> {
+        if !self.keys.is_empty() && self.dialect != Dialect::DnsSd {
+            return Err(Error::invalid_option(
+                "mdns.key",
+                format!(
+                    "is set, but nothing is signed in the Go dialect, so nobody could be believed there; set mdns.dialect to dns-sd instead of {}, or leave out the key",
+                    self.dialect
+                ),
             ));
         }
         Ok(())
@@ -185,6 +212,7 @@ impl Default for MdnsOptions {
             ipv6: true,
             dialect: Dialect::default(),
             domain: None,
+            keys: Vec::new(),
         }
     }
 }

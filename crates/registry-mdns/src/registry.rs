@@ -21,7 +21,7 @@ use vine_registry::{
 };
 
 use crate::{
-    Dialect, MdnsOptions,
+    Dialect, MdnsOptions, Statistics,
     driver::{Command, Deregistered, Driver, Settle, Shared},
     engine::Question,
     mapping::MAX_INFLATED,
@@ -93,6 +93,21 @@ impl MdnsRegistry {
             starting: Mutex::new(()),
             closed: AtomicBool::new(false),
         })))
+    }
+
+    /// What has happened on the network since this registry was first used, as far as DNS-SD goes.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::Unavailable`] without a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn statistics(&self) -> Result<Statistics> {
+        let command = |reply| Command::Statistics { reply };
+        let inner = &*self.0;
+        inner
+            .ask("statistics", inner.options.timeout, command)
+            .await
     }
 
     /// What it does with the network.

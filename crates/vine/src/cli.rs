@@ -41,7 +41,7 @@ pub use log::{LogFlags, LogFormat};
 pub use mdns::MdnsFlags;
 pub use registry::RegistryFlags;
 pub use server::ServerFlags;
-pub use value::{Pairs, duration};
+pub use value::{Pairs, Secret, duration};
 
 /// Every flag of Vine: of the registry, of the server and of the log.
 #[derive(Clone, Debug, Default, clap::Args)]

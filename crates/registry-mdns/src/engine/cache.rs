@@ -322,7 +322,12 @@ impl Host {
 
     /// The best address: routable before link-local, IPv4 before IPv6, of other hosts before
     /// loopback; the present one as long as it is valid, and link-local only for want of better.
-    pub(super) fn choose(&self, present: Option<IpAddr>) -> Option<&Address> {
+    /// Where it is said which are `own`, no others.
+    pub(super) fn choose(
+        &self,
+        present: Option<IpAddr>,
+        own: Option<&[IpAddr]>,
+    ) -> Option<&Address> {
         let rank = |known: &&Address| {
             let link_local = match known.address {
                 IpAddr::V4(address) => address.is_link_local(),
@@ -337,7 +342,8 @@ impl Host {
                 known.link,
             )
         };
-        self.addresses.iter().min_by_key(rank)
+        let is_own = |known: &&Address| own.is_none_or(|own| own.contains(&known.address));
+        self.addresses.iter().filter(is_own).min_by_key(rank)
     }
 }
 
@@ -387,11 +393,11 @@ mod tests {
         for address in ["fe80::1", "127.0.0.1", "fd00::1", "10.0.0.9"] {
             host.hear(address.parse().unwrap(), link, lease(now), false);
         }
-        let chosen = host.choose(None).unwrap().address;
+        let chosen = host.choose(None, None).unwrap().address;
         assert_eq!(chosen.to_string(), "10.0.0.9");
         let present = "127.0.0.1".parse().unwrap();
-        assert_eq!(host.choose(Some(present)).unwrap().address, present);
+        assert_eq!(host.choose(Some(present), None).unwrap().address, present);
         let present = "fe80::1".parse().unwrap();
-        assert_eq!(host.choose(Some(present)).unwrap().address, chosen);
+        assert_eq!(host.choose(Some(present), None).unwrap().address, chosen);
     }
 }

@@ -12,8 +12,8 @@ use std::{
 use vine_registry::{NodeRef, Result, Service, Wait};
 
 use super::{
-    Config, Engine, EngineEvent, Interface, LookupId, NodeKey, Outcome, Question, Received,
-    Registered, Remote, Transmit,
+    Config, Counters, Engine, EngineEvent, Interface, LookupId, NodeKey, Outcome, Question,
+    Received, Registered, Remote, Transmit,
     go::{Go, Manner},
 };
 use crate::options::Dialect;
@@ -148,6 +148,11 @@ impl Dialects {
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         let sd = self.sd.as_mut().and_then(Engine::poll_transmit);
         sd.or_else(|| self.go.as_mut().and_then(Go::poll_transmit))
+    }
+
+    /// See [`Engine::counters`]; those of DNS-SD alone.
+    pub(crate) fn counters(&self) -> Counters {
+        self.sd.as_ref().map(Engine::counters).unwrap_or_default()
     }
 
     /// See [`Engine::poll_event`].

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use vine_registry::{Node, Service};
 
+use crate::Key;
+
 /// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
@@ -111,6 +113,12 @@ pub struct Counters {
     pub throttled: u64,
     /// Packets to be sent.
     pub sent: u64,
+    /// With keys: records that no key known here signed, and so did not count.
+    pub unsigned: u64,
+    /// With keys: records with a false signature.
+    pub forged: u64,
+    /// With keys: records that were signed once, but are older than what was said since.
+    pub replayed: u64,
     /// Blobs that turned out to be something else than their digest says.
     pub damaged: u64,
     /// Blobs that nobody sent, so that those who name them are not shown.
@@ -129,6 +137,8 @@ pub struct Config {
     pub knows_destinations: bool,
     /// The lifetime of the records of a registration without a ttl: 120 s (RFC 6762 section 10).
     pub default_ttl: Duration,
+    /// Whom to believe: who has one of these keys. None: everybody. The first one signs.
+    pub keys: Vec<Key>,
 }
 
 impl Default for Config {
@@ -138,6 +148,7 @@ impl Default for Config {
             max_nodes: 65_536,
             knows_destinations: true,
             default_ttl: Duration::from_secs(120),
+            keys: Vec::new(),
         }
     }
 }

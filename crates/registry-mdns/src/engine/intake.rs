@@ -52,9 +52,9 @@ pub(super) struct Asked {
 
 /// What a packet says of an instance.
 #[derive(Default)]
-struct Said<'a> {
-    srv: Option<(&'a Srv, u32)>,
-    txt: Option<(&'a Arc<[u8]>, u32)>,
+pub(super) struct Said<'a> {
+    pub(super) srv: Option<(&'a Srv, u32)>,
+    pub(super) txt: Option<(&'a Arc<[u8]>, u32)>,
 }
 
 impl Said<'_> {
@@ -126,7 +126,7 @@ impl Engine {
 
     /// What the records say of instances that matter: own ones, known ones, and ones that a
     /// pointer in the packet makes known.
-    fn said<'a>(
+    pub(super) fn said<'a>(
         &self,
         records: impl Iterator<Item = &'a Record> + Clone,
     ) -> Map<&'a Name, Said<'a>> {
@@ -240,7 +240,7 @@ impl Engine {
     }
 
     /// What a TXT record says; decoded only if it is other than the one known.
-    fn facts(&mut self, name: &Name, bytes: &Arc<[u8]>) -> Option<Arc<Facts>> {
+    pub(super) fn facts(&mut self, name: &Name, bytes: &Arc<[u8]>) -> Option<Arc<Facts>> {
         let known = self
             .cache
             .instances

@@ -119,6 +119,21 @@ impl Links {
         quiet.max().unwrap_or_default()
     }
 
+    /// The addresses of this host, the best ones first.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let all = self.interfaces.iter().flat_map(|i| &i.addresses);
+        let mut addresses: Vec<_> = all.map(|(address, _)| *address).collect();
+        addresses.sort_by_key(|address| {
+            let is_link_local = match address {
+                IpAddr::V4(address) => address.is_link_local(),
+                IpAddr::V6(address) => address.is_unicast_link_local(),
+            };
+            (address.is_loopback(), is_link_local, *address)
+        });
+        addresses.dedup();
+        addresses
+    }
+
     /// Whether this host has the address.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let mut all = self.interfaces.iter().flat_map(|i| &i.addresses);

@@ -21,6 +21,7 @@ impl Engine {
             self.finish_lookups();
         } else if is_new {
             self.look_after_all();
+            self.seal_again();
             self.probe_all_again(now);
             self.ask_all_soon(now);
         }

@@ -467,7 +467,8 @@ impl Own {
         }
     }
 
-    /// The TXT record of a node, such that all its records fit into one packet if that can be.
+    /// The TXT record of a node, such that all its records fit into one packet if that can be, and
+    /// `spare` bytes more.
     ///
     /// # Errors
     /// As [`Writer::encode`].
@@ -476,11 +477,17 @@ impl Own {
         service: &Service,
         draft: &Draft,
         stamp: Stamp,
+        spare: usize,
     ) -> Result<Encoded> {
-        let unspecified = draft.host.parse().is_ok_and(|a: IpAddr| a.is_unspecified());
-        let address = Some(&*draft.node.address).filter(|_| !unspecified);
-        writer.encode(service, &draft.node, address, stamp, draft.room())
+        let address = Some(&*draft.node.address).filter(|_| !is_unspecified(&draft.host));
+        let room = draft.room().saturating_sub(spare);
+        writer.encode(service, &draft.node, address, stamp, room)
     }
+}
+
+/// Whether a node is at whatever addresses its host has.
+pub(super) fn is_unspecified(host: &str) -> bool {
+    host.parse().is_ok_and(|a: IpAddr| a.is_unspecified())
 }
 
 /// The lifetime of the records of a registration.

@@ -203,8 +203,11 @@ impl Engine {
             }
         }
         *last_stamp = stamp.changed;
+        let spare = self.seal_room(&draft);
+        let mut encoded = Own::txt(writer, service, &draft, stamp, spare)?;
+        self.seal(&draft, &mut encoded.txt);
         Ok(Ready {
-            encoded: Own::txt(writer, service, &draft, stamp)?,
+            encoded,
             stamp,
             draft,
             is_change: true,
@@ -398,6 +401,7 @@ impl Engine {
             record.ttl = 0;
             record.flush = false;
         }
+        self.seal_goodbye(&mut records);
         records
     }
 

@@ -149,7 +149,7 @@ impl Engine {
             Some(address) => (Arc::clone(address), None),
             None => {
                 let host = self.cache.hosts.get(&srv.target)?;
-                let chosen = host.choose(instance.chosen)?;
+                let chosen = host.choose(instance.chosen, facts.addresses.as_deref())?;
                 let zone = self.links.interface(chosen.link.0).map(|i| &*i.name);
                 (text(chosen.address, zone, srv.port), Some(chosen.address))
             }

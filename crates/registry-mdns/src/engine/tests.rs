@@ -6,6 +6,7 @@ mod caching;
 mod finding;
 mod holders;
 mod hostile;
+mod keys;
 mod limits;
 mod lookups;
 mod net;

@@ -1,6 +1,6 @@
 //! Reading the TXT record of a node.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use vine_registry::{DEFAULT_NAMESPACE, Endpoint, Metadata, address::HostPort, validate};
@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) id: Option<Arc<str>>,
     /// None if SRV and its host's addresses say it.
     pub(crate) address: Option<Arc<str>>,
+    /// If given: which of its host's addresses are its own.
+    pub(crate) addresses: Option<Arc<[IpAddr]>>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) stamp: Stamp,
     pub(crate) service_metadata: Metadata,
@@ -70,6 +72,7 @@ struct Raw<'a> {
     version: Option<&'a str>,
     id: Option<&'a str>,
     address: Option<&'a str>,
+    addresses: Option<Arc<[IpAddr]>>,
     ttl: Option<Duration>,
     epoch: Option<u64>,
     changed: Option<u64>,
@@ -109,6 +112,10 @@ impl<'a> Raw<'a> {
                 "v" => first(&mut self.version, Some(value)),
                 "id" => first(&mut self.id, Some(value)),
                 "a" => first(&mut self.address, Some(value)),
+                "ip" => first(
+                    &mut self.addresses,
+                    Some(value.split(',').filter_map(|ip| ip.parse().ok()).collect()),
+                ),
                 "t" => first(&mut self.ttl, from_seconds(value)),
                 "e" => first(&mut self.epoch, value.parse().ok()),
                 "ts" => first(&mut self.changed, value.parse().ok()),
@@ -146,6 +153,7 @@ impl<'a> Raw<'a> {
             version: version.into(),
             id: self.id.map(Arc::from),
             address,
+            addresses: self.addresses,
             ttl: self.ttl,
             stamp: Stamp {
                 epoch: self.epoch.unwrap_or_default(),

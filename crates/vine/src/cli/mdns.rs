@@ -1,7 +1,7 @@
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use vine_registry::Options;
 
-use super::value::env;
+use super::value::{Secret, env};
 
 const HEADING: &str = "Registry mdns";
 
@@ -60,12 +60,23 @@ pub struct MdnsFlags {
         help_heading = HEADING, env = env("VINE_REGISTRY_MDNS_DOMAIN"),
     )]
     pub domain: Option<String>,
+
+    /// Key that all who are to believe each other share; @FILE reads keys from its lines. May be
+    /// repeated: the first one signs, each is believed [default: everybody is believed]
+    #[arg(
+        id = "registry.mdns.key", long = "registry.mdns.key", value_name = "ID:SECRET",
+        help_heading = HEADING, env = env("VINE_REGISTRY_MDNS_KEY"), hide_env_values = true,
+        value_delimiter = ',',
+    )]
+    pub key: Vec<Secret>,
 }
 
 impl MdnsFlags {
     /// Puts down as parameters, as a URL does, what was given.
     pub(super) fn apply(&self, options: &mut Options) {
         let interfaces = (!self.interface.is_empty()).then(|| self.interface.join(","));
+        let keys: Vec<_> = self.key.iter().map(Secret::reveal).collect();
+        let keys = (!keys.is_empty()).then(|| keys.join(","));
         let given = [
             ("port", self.port.map(|port| port.to_string())),
             ("interface", interfaces),
@@ -73,6 +84,7 @@ impl MdnsFlags {
             ("ipv6", self.ipv6.map(|on| on.to_string())),
             ("dialect", self.dialect.clone()),
             ("domain", self.domain.clone()),
+            ("key", keys),
         ];
         for (key, value) in given {
             if let Some(value) = value {

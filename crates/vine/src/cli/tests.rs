@@ -275,8 +275,10 @@ fn secrets_do_not_show() {
         "mine",
         "--registry.address=etcd://root:hunter2@host/",
         "--registry.option=token=hunter2",
+        "--registry.mdns.key=k1:hunter2",
     ]);
-    assert!(!format!("{mine:?}").contains("hunter2"));
+    let mdns = &mine.vine.registry.mdns;
+    assert!(!format!("{mine:?} {mdns:?}").contains("hunter2"));
 }
 
 /// Runs an app to its start, as the command line wants it.

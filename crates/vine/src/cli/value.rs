@@ -1,6 +1,6 @@
 //! How values are written on a command line and in the environment.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The name of an environment variable, unless it is set to nothing: then it counts as not set.
 pub(super) fn env(name: &'static str) -> Option<&'static str> {
@@ -19,6 +19,30 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("must be longer than 0; for instance 30s, 500ms or 5m".into()),
         Ok(duration) => Ok(duration),
         Err(_) => Err("not a duration; write it with a unit: 30s, 500ms or 5m".into()),
+    }
+}
+
+/// What must not be seen by others: it does not show in `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What it is.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
     }
 }
 

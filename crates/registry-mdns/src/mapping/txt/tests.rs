@@ -67,6 +67,7 @@ fn assert_round_trip(service: &Service, node: &Node) -> Encoded {
         version: Arc::clone(&service.version),
         id: Some(Arc::clone(&node.id)),
         address: Some(Arc::clone(&node.address)),
+        addresses: None,
         ttl: service.ttl,
         stamp: STAMP,
         service_metadata: service.metadata.clone(),
