@@ -75,25 +75,16 @@
 //! The protocol is a state machine that knows neither sockets nor clocks (`engine`). One task
 //! (`driver`) owns it, the sockets (`socket`, `interfaces`) and the view of all services that handles
 //! read without a lock. `mapping` turns services into records, `codec` records into packets.
+//! Which rules of RFC 6762 and RFC 6763 it keeps, where, which tests show it, what is left out and
+//! what it costs the network: [`rfc`]. Beside them:
 //!
-//! | RFC 6762 | where |
+//! | what | where |
 //! |---|---|
-//! | 5.1 one-shot questions; when an answer is complete | `engine/lookup.rs` |
-//! | 5.2 continuous questions, refreshing | `engine/querier.rs` |
-//! | 5.4, 6 to 6.3, 6.7, 7.1, 7.2 answering: delays, unicast, legacy, known answers | `engine/responder.rs` |
-//! | 6.1 negative answers | `engine/own.rs` |
-//! | 6.4, 6.5, 17 several records in a packet, sizes | `engine/packing.rs`, `engine/outbox.rs` |
-//! | 6.6, 9 conflicts later on; 10.1 goodbyes heard | `engine/intake.rs`, `engine/version.rs` |
-//! | 8 probing, tie-break, announcing, updates; 10.1 goodbyes said | `engine/prober.rs` |
-//! | 5.2, 10, 10.2 lifetimes, cache flush | `engine/cache.rs` |
-//! | 11, 14, 15 who may ask, interfaces, the shared port | `engine/links.rs`, `socket.rs`, `interfaces.rs` |
-//! | 16, 18 names, headers | `codec.rs` |
-//! | none: shared keys | `engine/trust.rs`, `mapping/seal.rs`, `key.rs` |
-//! | none: blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
-//! | RFC 6763: 4, 6, 7.1, 9 names, TXT, subtypes, types | `mapping.rs` |
-//! | (the Go dialect: names, payload, packets, questions, answers) | `engine/go.rs` and its folder |
-//! | (why nothing is found here: [`doctor`]) | `doctor.rs` and its folder |
-//! | (one dialect or both as one engine) | `engine/dialects.rs` |
+//! | shared keys | `engine/trust.rs`, `mapping/seal.rs`, `key.rs` |
+//! | blobs, of records that would be too large | `engine/blobs.rs`, `mapping/blob.rs` |
+//! | the Go dialect: names, payload, packets, questions, answers | `engine/go.rs` and its folder |
+//! | one dialect or both as one engine | `engine/dialects.rs` |
+//! | why nothing is found here: [`doctor`] | `doctor.rs` and its folder |
 
 mod codec;
 mod driver;
@@ -110,6 +101,13 @@ pub use options::{Dialect, InterfaceFilter, MdnsOptions};
 pub use registry::MdnsRegistry;
 
 pub mod doctor;
+#[cfg(any(doc, test))]
+#[doc = include_str!("../RFC.md")]
+pub mod rfc {
+    #[cfg(test)]
+    mod tests;
+}
+
 #[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]

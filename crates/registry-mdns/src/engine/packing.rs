@@ -256,4 +256,23 @@ mod tests {
             100
         );
     }
+
+    #[test]
+    fn s18_14_the_most_names_that_fit_are_all_compressed() {
+        let questions = (0..300).map(|number| {
+            let label = format!("-{number:017x}");
+            let owner = name(&[&label, "_vine", "_tcp", "local"]);
+            Unit {
+                questions: vec![Ask::new(owner, kind::SRV)],
+                ..Unit::default()
+            }
+        });
+        let packets = pack(&Message::query(), questions.collect());
+        let first = Message::decode(&packets[0]).unwrap();
+        let type_and_header = 12 + b"\x05_vine\x04_tcp\x05local\x00".len() - 2;
+        assert!(first.questions.len() >= 50);
+        for (packet, read) in packets.iter().map(|p| (p, Message::decode(p).unwrap())) {
+            assert_eq!(packet.len(), type_and_header + 25 * read.questions.len());
+        }
+    }
 }
