@@ -553,3 +553,6 @@ impl State {
         self.names.get(namespace)?.get(service)?.get(id).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

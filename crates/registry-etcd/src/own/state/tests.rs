@@ -1,0 +1,370 @@
+//! What becomes of a key, whatever the cluster answers and whatever is asked meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::{Instant, advance};
+use vine_registry::{Error, Node, NodeRef, Service};
+
+use super::{Call, Occupant, Put, State, Task};
+use crate::{Layout, client::Failure, keys::Keys, own::batch::Batch, value};
+
+/// A state whose only call so far registers `n`, with a lease.
+struct Fixture {
+    state: State,
+    service: Arc<Service>,
+}
+
+fn service(port: u16) -> Arc<Service> {
+    let service = Service::new("s", "v1").with_namespace("vine");
+    Arc::new(service.with_node(Node::new("n", format!("10.0.0.7:{port}"))))
+}
+
+fn call(service: &Arc<Service>, epoch: u64, ttl: Option<Duration>) -> Call {
+    let node = Arc::clone(service.nodes.nth(0).unwrap());
+    let value = value::encode(service, &node, epoch, epoch).unwrap();
+    Call {
+        service: Arc::clone(service),
+        namespace: "vine".into(),
+        ttl,
+        source: Arc::clone(service),
+        nodes: vec![(node, value.into())],
+        epoch,
+        seconds: 30,
+    }
+}
+
+/// The outcome, without waiting for it.
+async fn outcome(batch: &Batch) -> Option<Result<(), Error>> {
+    match batch.wait("test", Duration::ZERO).await {
+        Err(Error::Timeout { .. }) => None,
+        other => Some(other),
+    }
+}
+
+impl Fixture {
+    fn new() -> (Self, Arc<Batch>) {
+        let service = service(80);
+        let mut state = State::new(Keys(Layout::Vine));
+        let batch = state
+            .register(call(&service, 100, None), Instant::now())
+            .unwrap();
+        assert!(
+            state.next(Instant::now()).is_none(),
+            "there is no lease yet"
+        );
+        let lease = state.leases.get_mut(&30).unwrap();
+        let id = lease.id;
+        state.own_leases.insert(id);
+        state.granted(30, id, Instant::now());
+        (Self { state, service }, batch)
+    }
+
+    fn task(&mut self) -> (usize, u64, Task) {
+        self.state.next(Instant::now()).expect("something to do")
+    }
+
+    fn idle(&mut self) {
+        assert!(self.state.next(Instant::now()).is_none(), "nothing to do");
+    }
+
+    /// Does what is to be done at first.
+    fn registered() -> (Self, usize) {
+        let (mut fixture, _) = Self::new();
+        let (at, wish, task) = fixture.task();
+        assert!(matches!(task, Task::Put { expected: 0, .. }));
+        fixture.state.put(at, wish, Put::Done(7), Instant::now());
+        fixture.idle();
+        (fixture, at)
+    }
+
+    fn lease(&self) -> i64 {
+        self.state.leases[&30].id
+    }
+
+    fn repeat(&mut self) -> Option<Result<(), Error>> {
+        let service = Arc::clone(&self.service);
+        self.state.repeat("vine", &service, None, Instant::now())
+    }
+}
+
+/// Somebody else's value of the same node.
+fn other(epoch: u64) -> Occupant {
+    Occupant {
+        node: Some(NodeRef::new("s", "n").with_namespace("vine")),
+        version: "v1".into(),
+        epoch,
+        lease: 4711,
+        mod_revision: 9,
+        value: Bytes::from_static(b"other"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_is_registered_and_repeating_costs_nothing() {
+    let (mut fixture, batch) = Fixture::new();
+    assert!(fixture.repeat().is_none());
+    let (at, wish, _) = fixture.task();
+    assert!(outcome(&batch).await.is_none());
+    fixture.state.put(at, wish, Put::Done(7), Instant::now());
+    assert!(matches!(outcome(&batch).await, Some(Ok(()))));
+    assert!(matches!(fixture.repeat(), Some(Ok(()))));
+    assert_eq!(
+        (fixture.state.wanted(), fixture.state.unwatched.as_slice()),
+        (1, &[at][..])
+    );
+    fixture.idle();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_meanwhile_is_put_next() {
+    let (mut fixture, first) = Fixture::new();
+    let (at, wish, _) = fixture.task();
+    let changed = service(81);
+    let second = fixture
+        .state
+        .register(call(&changed, 200, None), Instant::now())
+        .unwrap();
+    fixture.idle();
+    fixture.state.put(at, wish, Put::Done(7), Instant::now());
+    assert!(outcome(&second).await.is_none());
+    let (_, wish, task) = fixture.task();
+    let Task::Put {
+        value, expected, ..
+    } = task
+    else {
+        panic!("a put")
+    };
+    let value = value::Value::decode(&value).unwrap().unwrap();
+    assert_eq!(
+        (&*value.node.address, value.epoch, expected),
+        ("10.0.0.7:81", Some(100), 7)
+    );
+    fixture.state.put(at, wish, Put::Done(8), Instant::now());
+    for batch in [first, second] {
+        assert!(matches!(outcome(&batch).await, Some(Ok(()))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_of_unknown_fate_is_deleted_whenever_it_takes_effect() {
+    let (mut fixture, batch) = Fixture::new();
+    let (at, wish, _) = fixture.task();
+    fixture.state.doubt(at, Instant::now());
+    fixture
+        .state
+        .failed(at, &Failure::Silent(Duration::from_secs(5)), Instant::now());
+    assert!(matches!(
+        outcome(&batch).await,
+        Some(Err(Error::Unavailable { .. }))
+    ));
+
+    let (held, unknown) = fixture.state.held("vine", &fixture.service);
+    assert!(unknown.is_empty());
+    let ended = fixture.state.deregister(&held, Instant::now());
+    let (_, deleting, task) = fixture.task();
+    assert!(matches!(task, Task::Delete { .. }) && deleting != wish);
+    fixture
+        .state
+        .deleted(at, deleting, None, 20, Instant::now());
+    assert!(matches!(outcome(&ended).await, Some(Ok(()))));
+    assert_eq!(fixture.state.unwatched, [at], "it may come still");
+    fixture.idle();
+
+    advance(Duration::from_secs(9)).await;
+    fixture.state.changed(at, 21, Instant::now());
+    let (_, wish, task) = fixture.task();
+    assert!(matches!(task, Task::Delete { .. }));
+    fixture.state.deleted(at, wish, None, 22, Instant::now());
+    advance(Duration::from_secs(2)).await;
+    fixture.state.awake(Instant::now());
+    assert!(fixture.state.entries.is_empty(), "nothing is left to watch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_earlier_put_is_recognized() {
+    let (mut fixture, batch) = Fixture::new();
+    let (at, wish, task) = fixture.task();
+    let Task::Put { value, lease, .. } = task else {
+        panic!("a put")
+    };
+    let ours = Occupant {
+        value,
+        lease,
+        epoch: 100,
+        ..other(0)
+    };
+    fixture
+        .state
+        .put(at, wish, Put::Occupied(ours), Instant::now());
+    assert!(matches!(outcome(&batch).await, Some(Ok(()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_registration_takes_over_whatever_the_clocks_say() {
+    let (mut fixture, _) = Fixture::new();
+    let (at, wish, _) = fixture.task();
+    fixture
+        .state
+        .put(at, wish, Put::Occupied(other(500)), Instant::now());
+    let (_, _, task) = fixture.task();
+    let Task::Put {
+        value, expected, ..
+    } = task
+    else {
+        panic!("a put")
+    };
+    let value = value::Value::decode(&value).unwrap().unwrap();
+    assert_eq!((value.epoch, expected), (Some(501), 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_registration_keeps_the_node() {
+    let (mut fixture, at) = Fixture::registered();
+    fixture.state.changed(at, 9, Instant::now());
+    let (_, wish, _) = fixture.task();
+    fixture
+        .state
+        .put(at, wish, Put::Occupied(other(500)), Instant::now());
+    fixture.idle();
+    let again = fixture
+        .state
+        .register(call(&service(80), 600, None), Instant::now());
+    assert!(matches!(again, Err(Error::Replaced { .. })));
+
+    let (held, _) = fixture.state.held("vine", &service(80));
+    assert!(held.is_empty(), "the winner is left alone");
+    assert!(
+        fixture
+            .state
+            .register(call(&service(80), 600, None), Instant::now())
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_registration_is_overwritten() {
+    let (mut fixture, at) = Fixture::registered();
+    fixture.state.changed(at, 9, Instant::now());
+    let (_, wish, _) = fixture.task();
+    fixture
+        .state
+        .put(at, wish, Put::Occupied(other(50)), Instant::now());
+    let (_, wish, task) = fixture.task();
+    assert!(matches!(task, Task::Put { expected: 9, .. }));
+    fixture.state.put(at, wish, Put::Done(10), Instant::now());
+    // The news of our own put, and old news.
+    fixture.state.changed(at, 10, Instant::now());
+    fixture.state.changed(at, 9, Instant::now());
+    fixture.idle();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_with_one_epoch_one_gives_way() {
+    let mut outcomes = Vec::new();
+    for greater in [true, false] {
+        let (mut fixture, at) = Fixture::registered();
+        let lease = if greater { i64::MAX } else { 0 };
+        fixture.state.changed(at, 9, Instant::now());
+        let (_, wish, _) = fixture.task();
+        let tied = Occupant {
+            lease,
+            ..other(100)
+        };
+        fixture
+            .state
+            .put(at, wish, Put::Occupied(tied), Instant::now());
+        outcomes.push(fixture.state.next(Instant::now()).is_none());
+    }
+    assert_eq!(outcomes, [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_lease_held_is_put_again_under_another_one() {
+    let (mut fixture, _) = Fixture::registered();
+    let lost = fixture.lease();
+    fixture.state.lose_lease(lost, Instant::now());
+    assert!(fixture.state.is_restoring("vine", &service(80)));
+    fixture.idle();
+    let new = fixture.lease();
+    assert_ne!(new, lost);
+    advance(Duration::from_secs(5)).await;
+    assert!(
+        fixture.state.leases[&30]
+            .wants_grant(Instant::now())
+            .is_ok()
+    );
+    fixture.state.granted(30, new, Instant::now());
+    let (_, _, task) = fixture.task();
+    assert!(matches!(task, Task::Put { lease, expected: 0, .. } if lease == new));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_renewed_ends() {
+    let mut state = State::new(Keys(Layout::Vine));
+    let ttl = Some(Duration::from_secs(3));
+    let held = service(80);
+    state
+        .register(call(&held, 100, ttl), Instant::now())
+        .unwrap();
+    let id = state.leases[&30].id;
+    state.next(Instant::now());
+    state.granted(30, id, Instant::now());
+    let (at, wish, _) = state.next(Instant::now()).unwrap();
+    state.put(at, wish, Put::Done(7), Instant::now());
+
+    advance(Duration::from_secs(2)).await;
+    assert!(matches!(
+        state.repeat("vine", &held, ttl, Instant::now()),
+        Some(Ok(()))
+    ));
+    advance(Duration::from_secs(2)).await;
+    assert!(state.expire(Instant::now()).is_some(), "it was renewed");
+    assert!(state.next(Instant::now()).is_none());
+    advance(Duration::from_secs(1)).await;
+    assert!(state.expire(Instant::now()).is_none());
+    assert!(matches!(
+        state.next(Instant::now()),
+        Some((_, _, Task::Delete { .. }))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_key_is_anothers_is_refused_and_forgotten() {
+    let (mut fixture, batch) = Fixture::new();
+    let (at, wish, _) = fixture.task();
+    let node = Some(NodeRef::new("s", "other").with_namespace("vine"));
+    fixture.state.put(
+        at,
+        wish,
+        Put::Occupied(Occupant { node, ..other(1) }),
+        Instant::now(),
+    );
+    assert!(matches!(
+        outcome(&batch).await,
+        Some(Err(Error::InvalidService { .. }))
+    ));
+    assert!(fixture.state.entries.is_empty() && fixture.state.wanted() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_ends_a_first_call_and_not_what_was_established() {
+    let denial = || Failure::Refused(tonic::Status::permission_denied("no"));
+    let (mut fixture, batch) = Fixture::new();
+    let (at, ..) = fixture.task();
+    fixture.state.failed(at, &denial(), Instant::now());
+    assert!(matches!(
+        outcome(&batch).await,
+        Some(Err(Error::PermissionDenied { .. }))
+    ));
+    assert!(fixture.state.entries.is_empty());
+
+    let (mut fixture, at) = Fixture::registered();
+    fixture.state.distrust(at, Instant::now());
+    fixture.task();
+    fixture.state.failed(at, &denial(), Instant::now());
+    fixture.idle();
+    advance(Duration::from_secs(30)).await;
+    fixture.state.awake(Instant::now());
+    fixture.task();
+}
