@@ -89,6 +89,22 @@ pub fn compare(what: &str, mut ours: impl FnMut(), mut other: impl FnMut()) {
     println!("{what}: {our_time:?} against {other_time:?}, ratio {ratio:.4}");
 }
 
+/// Prints the time of one call in nanoseconds: the median of many short batches. One that is
+/// shorter than a time slice is not disturbed by what else runs on the machine, as the long samples
+/// of criterion are.
+pub fn undisturbed(what: &str, mut call: impl FnMut()) {
+    const BATCHES: usize = 2_001;
+    const CALLS: u32 = 200;
+    let batch = |_| {
+        let start = Instant::now();
+        (0..CALLS).for_each(|_| call());
+        start.elapsed()
+    };
+    let time = median((0..BATCHES).map(batch).collect());
+    let nanos = time.as_nanos() as f64 / f64::from(CALLS);
+    println!("{what}: {nanos:.1} ns");
+}
+
 /// The time of one call, from as many as take about a millisecond.
 fn time(call: &mut impl FnMut()) -> Duration {
     let mut calls = 1;

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod calls;
+
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -9,7 +11,9 @@ use vine::{
     cli::{LogFlags, RegistryFlags, duration},
 };
 
-/// Finds, watches and registers services.
+pub(crate) use calls::{Bench, Call, Strategy, Target};
+
+/// Finds, watches, calls and registers services.
 #[derive(Debug, Parser)]
 #[command(
     name = "vine",
@@ -41,6 +45,10 @@ pub(crate) enum Command {
     Get(Get),
     /// Show what services there are, and then every change until Ctrl-C
     Watch(Watch),
+    /// Call an HTTP service by its name
+    Call(Call),
+    /// Call an HTTP service by its name many times, and show how long that takes
+    Bench(Bench),
     /// Register a node of a service, and keep it registered until Ctrl-C
     Register(Register),
     /// End the registration of a node

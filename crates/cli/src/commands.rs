@@ -1,5 +1,7 @@
 //! A file for each command.
 
+mod bench;
+mod call;
 mod completions;
 mod deregister;
 mod doctor;
@@ -8,6 +10,8 @@ mod list;
 mod register;
 mod watch;
 
+pub(crate) use bench::bench;
+pub(crate) use call::call;
 pub(crate) use completions::completions;
 pub(crate) use deregister::deregister;
 pub(crate) use doctor::doctor;

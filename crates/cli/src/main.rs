@@ -1,6 +1,7 @@
 //! The program `vine`: looks at a registry and changes it, from a shell.
 
 mod args;
+mod caller;
 mod commands;
 mod failure;
 mod interrupt;
@@ -55,6 +56,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::List(what) => commands::list(what, &*registry, &mut output).await,
         Command::Get(what) => commands::get(what, &*registry, &mut output).await,
         Command::Watch(what) => commands::watch(what, &*registry, &mut output).await,
+        Command::Call(what) => commands::call(what, &registry, &mut output).await,
+        Command::Bench(what) => commands::bench(what, &registry, &mut output).await,
         Command::Register(what) => commands::register(what, &registry, &mut output).await,
         Command::Deregister(what) => commands::deregister(what, &*registry, &mut output).await,
         Command::Completions(_) | Command::Doctor => Ok(()),

@@ -1,5 +1,6 @@
 //! What is printed: for people or for programs, with or without colours.
 
+mod calls;
 mod describe;
 mod examination;
 mod lines;
@@ -13,6 +14,7 @@ use anstyle::Style;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
+pub(crate) use calls::{Considered, Measured, considered, measured};
 pub(crate) use describe::{describe, summaries};
 pub(crate) use examination::examination;
 pub(crate) use lines::Lines;
@@ -67,6 +69,22 @@ impl Output {
         Ok(self.stdout.flush().await?)
     }
 
+    /// Prints bytes from elsewhere: as they are for programs, and harmless on a terminal.
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if !std::io::stdout().is_terminal() {
+            self.stdout.write_all(bytes).await?;
+            return Ok(self.stdout.flush().await?);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.split_inclusive('\n') {
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let cells: Vec<_> = line.split('\t').map(escaped).collect();
+            self.print(&(cells.join("\t") + "\n")).await?;
+        }
+        Ok(())
+    }
+
     /// Prints a value as JSON over several lines.
     pub(crate) async fn json(&mut self, value: &(impl Serialize + Sync)) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(value).map_err(not_json)?;
@@ -80,6 +98,12 @@ impl Output {
     ) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(not_json)?;
         self.print(&(text::escaped_json(json) + "\n")).await
+    }
+
+    /// Tells a person several lines beside the output, on standard error. They are escaped already.
+    pub(crate) fn explain(&self, text: &str) {
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     }
 
     /// Tells a person something beside the output, on standard error.

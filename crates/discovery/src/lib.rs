@@ -71,6 +71,6 @@ pub use selector::{
     SelectorBuilder, Updates, Verdict,
 };
 pub use strategy::{
-    Arrangement, ConsistentHash, LeastLoaded, Random, RoundRobin, Strategy, Weighted,
+    Arrangement, Call, ConsistentHash, LeastLoaded, Random, RoundRobin, Strategy, Weighted,
 };
 pub use subscription::Subscription;

@@ -34,7 +34,7 @@ pub use self::{
     updates::Updates,
 };
 use self::{filter::Filter, peer::Watch, table::Table, task::Task};
-use crate::{Strategy, Subscription};
+use crate::{Call, Strategy, Subscription};
 
 /// Picks a node of one service for each call: one that fits, by a [`Strategy`].
 ///
@@ -134,7 +134,10 @@ impl Selector {
     pub fn with_pick<R>(&self, call: impl FnOnce(&Node) -> R) -> Result<R, NoNode> {
         let core = &*self.0.core;
         let table = core.table.load();
-        let peer = table.tiers.first().and_then(|tier| tier.choose(None));
+        let peer = table
+            .tiers
+            .first()
+            .and_then(|tier| tier.choose(&Call::default()));
         match peer {
             Some(peer) => Ok(call(peer.node())),
             None => Err(core.no_node(&table, &Pick::new())),
@@ -152,7 +155,7 @@ impl Selector {
     ) -> Result<R, NoNode> {
         let core = &*self.0.core;
         let table = core.table.load();
-        match table.choose(pick) {
+        match table.choose(pick, None) {
             Some(peer) => Ok(call(peer.node())),
             None => Err(core.no_node(&table, pick)),
         }
@@ -172,9 +175,10 @@ impl Selector {
     /// [`NoNode`], with why there is none.
     pub fn pick_by(&self, pick: &Pick<'_>) -> Result<Guard, NoNode> {
         let core = &*self.0.core;
+        let start = Instant::now();
         let table = core.table.load();
-        match table.choose(pick) {
-            Some(peer) => Ok(Guard::new(peer)),
+        match table.choose(pick, Some(start)) {
+            Some(peer) => Ok(Guard::new(peer, start)),
             None => Err(core.no_node(&table, pick)),
         }
     }

@@ -8,6 +8,8 @@ mod weighted;
 
 use std::{fmt, sync::Arc};
 
+use tokio::time::Instant;
+
 pub use self::{
     consistent_hash::ConsistentHash, least_loaded::LeastLoaded, random::Random,
     round_robin::RoundRobin, weighted::Weighted,
@@ -21,7 +23,7 @@ use crate::Peer;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use vine_discovery::{Arrangement, Peer, Strategy};
+/// use vine_discovery::{Arrangement, Call, Peer, Strategy};
 ///
 /// /// Always the first by id, as long as it is there.
 /// #[derive(Debug)]
@@ -37,7 +39,7 @@ use crate::Peer;
 /// struct Always(usize);
 ///
 /// impl Arrangement for Always {
-///     fn choose(&self, _key: Option<u64>) -> usize {
+///     fn choose(&self, _call: &Call) -> usize {
 ///         self.0
 ///     }
 /// }
@@ -47,13 +49,30 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement>;
 }
 
+/// The call that a node is chosen for.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Call {
+    /// The hash of what calls are held together by.
+    pub key: Option<u64>,
+    /// When the node was asked for, if that was needed already: see [`time`](Self::time).
+    pub(crate) start: Option<Instant>,
+}
+
+impl Call {
+    /// When the node was asked for. Reads the clock if nobody did.
+    #[must_use]
+    pub fn time(&self) -> Instant {
+        self.start.unwrap_or_else(Instant::now)
+    }
+}
+
 /// Nodes as a [`Strategy`] has arranged them.
 pub trait Arrangement: Send + Sync {
     /// The position of a node for the next call; one beyond the end stands for the first node.
     ///
-    /// `key` is the hash of what calls are held together by. When a call is tried again on another
-    /// node, it comes with another key.
-    fn choose(&self, key: Option<u64>) -> usize;
+    /// When a call is tried again on another node, it comes with another key.
+    fn choose(&self, call: &Call) -> usize;
 }
 
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {

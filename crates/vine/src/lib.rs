@@ -29,6 +29,8 @@
 //! - [`Registries`]: the engines that can be chosen by name or by URL, also those of third parties.
 //! - Everything of [`vine_registry`]: the model, [`Registry`] with [`RegistryExt`],
 //!   [`MemoryRegistry`], [`Registration`], [`Watcher`].
+//! - `discovery` (feature `discovery`): a cache that goes on through outages of the registry, and a
+//!   selector that picks a live node for each call.
 //! - [`prelude`]: what most programs need.
 //!
 //! Features: `cli`, `etcd` and `mdns` are on by default; `axum` brings [`Health`]'s routes, `tonic` its
@@ -149,6 +151,10 @@ pub use app::{App, AppBuilder, BoxError, RunError, Shutdown};
 pub use cli::Flags;
 pub use health::Health;
 pub use registries::Registries;
+/// The client's half: `Cache` and `Selector` (feature `discovery`).
+#[cfg(feature = "discovery")]
+#[doc(inline)]
+pub use vine_discovery as discovery;
 pub use vine_registry::*;
 #[cfg(feature = "mdns")]
 pub use vine_registry_mdns::doctor;

@@ -6,4 +6,6 @@ pub use vine_registry::{
     WatchOptions, Watcher,
 };
 
+#[cfg(feature = "discovery")]
+pub use crate::discovery::{Cache, Selector};
 pub use crate::{App, BoxError, Health, Registries, RunError, Shutdown};

@@ -7,6 +7,8 @@ fn every_help_is_as_it_was_agreed() {
         "list",
         "get",
         "watch",
+        "call",
+        "bench",
         "register",
         "deregister",
         "doctor",

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(unix)]
+mod calls;
 mod help;
 #[cfg(unix)]
 mod mdns;

@@ -19,12 +19,12 @@ const LOOPBACK: &str = if cfg!(target_os = "macos") {
 };
 
 /// A network for one test.
-struct Network {
+pub(crate) struct Network {
     port: u16,
 }
 
 impl Network {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let free = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         Self {
             port: free.local_addr().unwrap().port(),
@@ -39,11 +39,11 @@ impl Network {
         command
     }
 
-    fn run(&self, words: &str) -> Ended {
+    pub(crate) fn run(&self, words: &str) -> Ended {
         run(&mut self.vine(words))
     }
 
-    fn json(&self, words: &str) -> Value {
+    pub(crate) fn json(&self, words: &str) -> Value {
         let ended = self.run(&format!("{words} -o json"));
         assert_eq!(ended.code, Some(0), "{words}: {}", ended.stderr);
         serde_json::from_str(&ended.stdout).unwrap()
@@ -54,7 +54,7 @@ impl Network {
     }
 
     /// Registers a node, and returns when that is so.
-    fn register(&self, words: &str) -> Running {
+    pub(crate) fn register(&self, words: &str) -> Running {
         let running = self.start(&format!("register {words}"));
         let line = running.line();
         assert!(line.starts_with("registered "), "{line}");
@@ -237,7 +237,8 @@ fn both_dialects_find_one_another() {
         let url = format!("list --registry.address mdns://?dialect={dialect}");
         assert_eq!(network.json(&url).as_array().unwrap().len(), 1, "{url}");
     }
-    let unfit = "register x --version v1 --id größe --address 127.0.0.1:1 --registry.mdns.dialect vine";
+    let unfit =
+        "register x --version v1 --id größe --address 127.0.0.1:1 --registry.mdns.dialect vine";
     let refused = network.run(unfit);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(

@@ -20,6 +20,10 @@ fn wrong_flags_end_with_2() {
         "register a --version v1 --id 1",
         "register a --version v1 --id 1 --address h:1 --metadata nonsense",
         "completions tcl",
+        "call a hello",
+        "call a / -H nonsense",
+        "call a / --strategy consistent-hash",
+        "bench a / -c 0",
     ] {
         assert!(complaint(words).starts_with("error: "), "{words}");
     }

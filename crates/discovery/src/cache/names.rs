@@ -49,7 +49,7 @@ impl Names {
         name: &str,
         look: impl FnOnce(&Entry) -> R,
     ) -> Option<R> {
-        let (hash, shard) = self.place(namespace, name);
+        let (hash, shard) = self.place(name);
         let table = shard.table.load();
         table
             .find(hash, |entry| entry.is(namespace, name))
@@ -64,7 +64,7 @@ impl Names {
         name: &str,
         start: impl FnOnce(&Arc<Entry>),
     ) -> (Arc<Entry>, watch::Receiver<u64>) {
-        let (hash, shard) = self.place(namespace, name);
+        let (hash, shard) = self.place(name);
         let _writing = shard.lock();
         let table = shard.table.load_full();
         if let Some(entry) = table.find(hash, |entry| entry.is(namespace, name)) {
@@ -82,7 +82,7 @@ impl Names {
 
     /// Lets an entry go, unless somebody holds it; says whether it is gone.
     pub(super) fn let_go(&self, entry: &Arc<Entry>) -> bool {
-        let (hash, shard) = self.place(&entry.namespace, &entry.name);
+        let (hash, shard) = self.place(&entry.name);
         let _writing = shard.lock();
         let may = !entry.is_awaited();
         if may {
@@ -93,7 +93,7 @@ impl Names {
 
     /// Lets an entry go whose task ends.
     pub(super) fn forget(&self, entry: &Arc<Entry>) {
-        let (hash, shard) = self.place(&entry.namespace, &entry.name);
+        let (hash, shard) = self.place(&entry.name);
         let _writing = shard.lock();
         self.remove(shard, hash, entry);
     }
@@ -127,14 +127,15 @@ impl Names {
         }
     }
 
-    fn place(&self, namespace: &str, name: &str) -> (u64, &Shard) {
-        let hash = self.hasher.hash_one((name, namespace));
+    /// Of the name alone: few stand in several namespaces.
+    fn place(&self, name: &str) -> (u64, &Shard) {
+        let hash = self.hasher.hash_one(name);
         // The table itself goes by the low and the topmost bits.
         (hash, &self.shards[(hash >> 32) as usize % SHARDS])
     }
 
     fn hash(&self, entry: &Entry) -> u64 {
-        self.hasher.hash_one((&*entry.name, &*entry.namespace))
+        self.hasher.hash_one(&*entry.name)
     }
 }
 

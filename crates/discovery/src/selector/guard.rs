@@ -30,11 +30,11 @@ pub enum Outcome {
 }
 
 impl Guard {
-    pub(super) fn new(peer: &Arc<Peer>) -> Self {
+    pub(super) fn new(peer: &Arc<Peer>, start: Instant) -> Self {
         peer.stats.begin();
         Self {
             peer: Arc::clone(peer),
-            start: Instant::now(),
+            start,
             reported: false,
         }
     }

@@ -28,7 +28,7 @@ impl Latency {
     /// Takes a call in that took so long and ended `now`, after the selector was made. If it did not
     /// succeed, it took at least so long.
     pub(super) fn record(&self, now: Duration, took: Duration, succeeded: bool) {
-        let took = took.as_nanos() as f32;
+        let took = (took.as_secs_f64() * 1e9) as f32;
         let at = ticks(now);
         let update = |bits: u64| {
             let average = Average::from_bits(bits);
@@ -77,7 +77,13 @@ impl Average {
     fn fading(self, now: u32) -> f32 {
         // Of two threads, one may be a tick behind.
         let age = now.wrapping_sub(self.at).cast_signed().max(0) as f32;
-        (-age / (FADE.as_nanos() >> TICK) as f32).exp()
+        let faded = age / (FADE.as_nanos() >> TICK) as f32;
+        // As good for what is recent, and several times as quick.
+        if faded < 1e-3 {
+            1.0 - faded
+        } else {
+            (-faded).exp()
+        }
     }
 }
 

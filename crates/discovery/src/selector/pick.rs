@@ -1,8 +1,10 @@
 use std::{fmt, sync::Arc};
 
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{peer::Peer, table::Table};
+use crate::Call;
 
 /// What a call asks of the choice.
 #[derive(Clone, Copy, Default)]
@@ -59,17 +61,22 @@ impl<'a> Pick<'a> {
 const ATTEMPTS: u64 = 4;
 
 impl Table {
-    pub(super) fn choose(&self, pick: &Pick<'_>) -> Option<&Arc<Peer>> {
+    /// The node for a call that begins at `start`.
+    pub(super) fn choose(&self, pick: &Pick<'_>, start: Option<Instant>) -> Option<&Arc<Peer>> {
         let first = self.tiers.first()?;
+        let key = pick.key;
         if pick.is_free() {
-            return first.choose(pick.key);
+            return first.choose(&Call { key, start });
         }
         for tier in &self.tiers {
             for attempt in 0..ATTEMPTS {
                 // Another step than that of ConsistentHash, so that attempts share no places.
                 let step = attempt.wrapping_mul(0xd1b5_4a32_d192_ed03);
-                let key = pick.key.map(|key| key.wrapping_add(step));
-                if let Some(peer) = tier.choose(key).filter(|peer| !pick.avoids(peer)) {
+                let key = key.map(|key| key.wrapping_add(step));
+                if let Some(peer) = tier
+                    .choose(&Call { key, start })
+                    .filter(|peer| !pick.avoids(peer))
+                {
                     return Some(peer);
                 }
             }

@@ -9,7 +9,7 @@ use super::{
     ejection::Ejected,
     peer::{Peer, Stats, Watch},
 };
-use crate::{Arrangement, Known};
+use crate::{Arrangement, Call, Known};
 
 /// Who may get the next call, in tiers: one of the first, and only when all of that were tried, one of
 /// the next. Made anew whenever something changes.
@@ -125,8 +125,8 @@ impl Sorted {
 }
 
 impl Tier {
-    pub(super) fn choose(&self, key: Option<u64>) -> Option<&Arc<Peer>> {
-        let at = self.arrangement.choose(key);
+    pub(super) fn choose(&self, call: &Call) -> Option<&Arc<Peer>> {
+        let at = self.arrangement.choose(call);
         self.peers.get(at).or_else(|| self.peers.first())
     }
 }

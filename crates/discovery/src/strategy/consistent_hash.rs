@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Arrangement, Strategy};
+use super::{Arrangement, Call, Strategy};
 use crate::Peer;
 
 /// Calls with the same key go to the same node, in every process that knows the same nodes. When a
@@ -31,9 +31,10 @@ struct Ring {
     shift: u32,
 }
 
+/// Small, so that many stay in the cache of the processor.
 #[derive(Clone, Copy)]
 struct Place {
-    at: u64,
+    at: u32,
     owner: u32,
 }
 
@@ -55,8 +56,8 @@ impl Ring {
             let id = |place: &Place| &peers[place.owner as usize].node().id;
             a.at.cmp(&b.at).then_with(|| id(a).cmp(id(b)))
         });
-        let bits = places.len().max(2).next_power_of_two().ilog2();
-        let shift = u64::BITS - bits;
+        let bits = places.len().max(2).next_power_of_two().ilog2().min(31);
+        let shift = u32::BITS.saturating_sub(bits);
         let mut stretches = vec![0; 1 << bits];
         let mut next = 0;
         for (stretch, first) in stretches.iter_mut().enumerate() {
@@ -74,7 +75,7 @@ impl Ring {
     }
 
     /// The first place at or behind this one, round the ring.
-    fn behind(&self, at: u64) -> Option<&Place> {
+    fn behind(&self, at: u32) -> Option<&Place> {
         let first = self.stretches[(at >> self.shift) as usize] as usize;
         let mut rest = self.places[first..].iter();
         rest.find(|place| place.at >= at)
@@ -83,22 +84,24 @@ impl Ring {
 }
 
 impl Arrangement for Ring {
-    fn choose(&self, key: Option<u64>) -> usize {
-        let key = key.unwrap_or_else(|| fastrand::u64(..));
+    fn choose(&self, call: &Call) -> usize {
+        let key = call.key.unwrap_or_else(|| fastrand::u64(..));
         let probes = (0..PROBES).filter_map(|probe| {
             let at = nth(key, probe);
             let place = self.behind(at)?;
             Some((place.at.wrapping_sub(at), place.owner))
         });
-        probes.min().map_or(0, |(_, owner)| owner as usize)
+        // Of two as close, the first probe's: who owns it has another number in each process.
+        let closest = probes.min_by_key(|&(distance, _)| distance);
+        closest.map_or(0, |(_, owner)| owner as usize)
     }
 }
 
 /// The places of a hash: SplitMix64 from there on. A hash with a small seed won't do, since ids that
 /// differ little would share places.
-const fn nth(hash: u64, n: u64) -> u64 {
+const fn nth(hash: u64, n: u64) -> u32 {
     let mut z = hash.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
+    ((z ^ z >> 31) >> 32) as u32
 }

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use super::{Arrangement, Strategy};
+use super::{Arrangement, Call, Strategy};
 use crate::Peer;
 
 /// Of two random nodes the one where a call has to wait less, by the latency of its calls and how
@@ -21,7 +19,7 @@ impl Strategy for LeastLoaded {
 struct OfTwo(Arc<[Arc<Peer>]>);
 
 impl Arrangement for OfTwo {
-    fn choose(&self, _key: Option<u64>) -> usize {
+    fn choose(&self, call: &Call) -> usize {
         let Self(peers) = self;
         if peers.len() < 2 {
             return 0;
@@ -29,7 +27,7 @@ impl Arrangement for OfTwo {
         let one = fastrand::usize(..peers.len());
         let other = fastrand::usize(..peers.len() - 1);
         let other = other + usize::from(other >= one);
-        let now = Instant::now();
+        let now = call.time();
         if peers[other].load(now) < peers[one].load(now) {
             other
         } else {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Arrangement, Strategy};
+use super::{Arrangement, Call, Strategy};
 use crate::Peer;
 
 /// Each node as likely as another.
@@ -16,7 +16,7 @@ impl Strategy for Random {
 struct Among(usize);
 
 impl Arrangement for Among {
-    fn choose(&self, _key: Option<u64>) -> usize {
+    fn choose(&self, _call: &Call) -> usize {
         fastrand::usize(..self.0.max(1))
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Arrangement, Strategy};
+use super::{Arrangement, Call, Strategy};
 use crate::Peer;
 
 /// Each node as likely as its weight says: `vine.weight` in its metadata, a positive number; 1 if
@@ -54,7 +54,7 @@ impl Alias {
 }
 
 impl Arrangement for Alias {
-    fn choose(&self, _key: Option<u64>) -> usize {
+    fn choose(&self, _call: &Call) -> usize {
         let at = fastrand::usize(..self.0.len().max(1));
         match self.0.get(at) {
             Some(column) if fastrand::f64() >= column.mark => column.above,

@@ -1,0 +1,321 @@
+//! Look-ups through the cache and picks of a node, beside tower's power of two choices; and how long
+//! a change takes to be picked by.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark"
+)]
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    hint::black_box,
+    sync::{Arc, Barrier},
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+use tower::{
+    Service as _,
+    balance::p2c::Balance,
+    discover::ServiceList,
+    load::{CompleteOnResponse, PendingRequests},
+};
+use vine_bench::{node, service, undisturbed};
+use vine_discovery::{
+    Cache, ConsistentHash, LeastLoaded, Pick, Random, RoundRobin, Selector, Strategy, Weighted,
+};
+use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
+
+const NAME: &str = "go.vine.test";
+const SIZES: [usize; 3] = [10, 1_000, 10_000];
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn cache(nodes: usize) -> Cache {
+    let cache = Cache::new(MemoryRegistry::new());
+    cache.register(service(NAME, nodes)).await.unwrap();
+    cache.get_service(NAME).await.unwrap();
+    cache
+}
+
+async fn selector(nodes: usize, strategy: impl Strategy) -> Selector {
+    let selector = Selector::builder(cache(nodes).await.subscribe(NAME))
+        .strategy(strategy)
+        .build();
+    selector.ready().await.unwrap();
+    selector
+}
+
+fn look_up(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("peek");
+    for nodes in SIZES {
+        let cache = runtime.block_on(cache(nodes));
+        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+            b.iter(|| cache.peek(black_box(NAME)).unwrap())
+        });
+        let allocations = allocation_counter::measure(|| {
+            black_box(cache.peek(NAME).unwrap());
+        });
+        println!(
+            "peek of {nodes} nodes: {} allocations",
+            allocations.count_total
+        );
+    }
+    let cache = runtime.block_on(cache(10));
+    let subscription = cache.subscribe(NAME);
+    group.bench_function("subscription", |b| b.iter(|| subscription.services()));
+}
+
+fn pick_port(selector: &Selector) -> usize {
+    selector.with_pick(|node| node.address.len()).unwrap()
+}
+
+fn borrowed(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("borrowed pick");
+    for nodes in SIZES {
+        for (name, selector) in [
+            ("random", runtime.block_on(selector(nodes, Random))),
+            (
+                "round robin",
+                runtime.block_on(selector(nodes, RoundRobin::new())),
+            ),
+            ("weighted", runtime.block_on(selector(nodes, Weighted))),
+        ] {
+            group.bench_function(BenchmarkId::new(name, nodes), |b| {
+                b.iter(|| pick_port(&selector))
+            });
+        }
+    }
+}
+
+fn guarded(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("guard");
+    for nodes in SIZES {
+        let random = runtime.block_on(selector(nodes, Random));
+        group.bench_function(BenchmarkId::new("random", nodes), |b| {
+            b.iter(|| random.pick().unwrap().succeed())
+        });
+        let loaded = runtime.block_on(selector(nodes, LeastLoaded));
+        group.bench_function(BenchmarkId::new("least loaded, pick alone", nodes), |b| {
+            // The guard's end is not measured.
+            b.iter_with_large_drop(|| loaded.pick().unwrap())
+        });
+        group.bench_function(BenchmarkId::new("least loaded", nodes), |b| {
+            b.iter(|| loaded.pick().unwrap().succeed())
+        });
+        let hashed = runtime.block_on(selector(nodes, ConsistentHash));
+        let mut key = 0_u64;
+        group.bench_function(BenchmarkId::new("consistent hash", nodes), |b| {
+            b.iter(|| {
+                key += 1;
+                let pick = Pick::new().with_key(key.to_be_bytes());
+                hashed.pick_by(&pick).unwrap().succeed()
+            })
+        });
+    }
+}
+
+/// All of that once more, for machines on which other things run.
+fn quietly(_: &mut Criterion) {
+    let runtime = runtime();
+    for nodes in SIZES {
+        let cache = runtime.block_on(cache(nodes));
+        undisturbed(&format!("peek of {nodes} nodes"), || {
+            black_box(cache.peek(black_box(NAME)));
+        });
+        let random = runtime.block_on(selector(nodes, Random));
+        let turns = runtime.block_on(selector(nodes, RoundRobin::new()));
+        let loaded = runtime.block_on(selector(nodes, LeastLoaded));
+        let hashed = runtime.block_on(selector(nodes, ConsistentHash));
+        undisturbed(&format!("random of {nodes}, borrowed"), || {
+            black_box(pick_port(&random));
+        });
+        undisturbed(&format!("round robin of {nodes}, borrowed"), || {
+            black_box(pick_port(&turns));
+        });
+        undisturbed(&format!("random of {nodes}, guard and outcome"), || {
+            random.pick().unwrap().succeed();
+        });
+        undisturbed(
+            &format!("least loaded of {nodes}, guard and outcome"),
+            || {
+                loaded.pick().unwrap().succeed();
+            },
+        );
+        let mut key = 0_u64;
+        undisturbed(
+            &format!("consistent hash of {nodes}, guard and outcome"),
+            || {
+                key += 1;
+                let pick = Pick::new().with_key(key.to_be_bytes());
+                hashed.pick_by(&pick).unwrap().succeed();
+            },
+        );
+        let mut balance = balance(nodes);
+        let mut context = Context::from_waker(Waker::noop());
+        undisturbed(&format!("tower's p2c of {nodes}"), || {
+            let _ = black_box(balance.poll_ready(&mut context));
+            drop(black_box(balance.call(())));
+        });
+    }
+    undisturbed("reading tokio's clock", || {
+        black_box(tokio::time::Instant::now());
+    });
+}
+
+/// Answers at once.
+#[derive(Clone)]
+struct Echo;
+
+impl tower::Service<()> for Echo {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
+}
+
+type Echoes = ServiceList<Vec<PendingRequests<Echo>>>;
+
+/// Tower's balancer over nodes that are connected.
+fn balance(nodes: usize) -> Balance<Echoes, ()> {
+    let services = (0..nodes).map(|_| PendingRequests::new(Echo, CompleteOnResponse::default()));
+    let mut balance = Balance::new(ServiceList::new(services.collect::<Vec<_>>()));
+    let mut context = Context::from_waker(Waker::noop());
+    while !matches!(balance.poll_ready(&mut context), Poll::Ready(Ok(()))) {}
+    balance
+}
+
+/// Tower's choice of a node and a call that does nothing.
+fn towers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tower's p2c");
+    for nodes in SIZES {
+        let mut balance = balance(nodes);
+        let mut context = Context::from_waker(Waker::noop());
+        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+            b.iter(|| {
+                let _ = black_box(balance.poll_ready(&mut context));
+                drop(black_box(balance.call(())));
+            })
+        });
+    }
+}
+
+/// The calls a second of so many threads.
+fn rate(threads: usize, call: impl Fn() + Sync) -> f64 {
+    const CALLS: u32 = 3_000_000;
+    let barrier = Barrier::new(threads);
+    let times = thread::scope(|scope| {
+        let run = || {
+            barrier.wait();
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            start.elapsed()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let times = threads.into_iter().map(|thread| thread.join().unwrap());
+        times.max().unwrap()
+    });
+    (threads as f64 * f64::from(CALLS)) / times.as_secs_f64()
+}
+
+/// What a second thread gains, in turns with a loop that only computes; the best of some rounds, since
+/// others may run beside.
+fn two_threads(_: &mut Criterion) {
+    let runtime = runtime();
+    let gain = |call: &(dyn Fn() + Sync)| rate(2, call) / rate(1, call);
+    let compute = || {
+        let mut x = black_box(1_u64);
+        for _ in 0..8 {
+            x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ x >> 7;
+        }
+        black_box(x);
+    };
+    for (name, selector) in [
+        ("random", runtime.block_on(selector(1_000, Random))),
+        (
+            "round robin",
+            runtime.block_on(selector(1_000, RoundRobin::new())),
+        ),
+    ] {
+        let pick = || {
+            black_box(pick_port(&selector));
+        };
+        let rounds = (0..9).map(|_| (gain(&pick), gain(&compute)));
+        let (ours, loops): (Vec<_>, Vec<_>) = rounds.unzip();
+        let best = |gains: Vec<f64>| gains.into_iter().fold(0.0, f64::max);
+        let (ours, loops) = (best(ours), best(loops));
+        println!(
+            "two threads, {name}: {ours:.2} times one; a compute loop {loops:.2}, ratio {:.2}",
+            ours / loops
+        );
+    }
+}
+
+/// From the call that changes the registry until the selector picks by it.
+fn change(_: &mut Criterion) {
+    let runtime = runtime();
+    for nodes in SIZES {
+        let mut times = runtime.block_on(async {
+            let cache = cache(nodes - 1).await;
+            let selector = Selector::builder(cache.subscribe(NAME))
+                .label("new", "yes")
+                .build();
+            let mut times = Vec::new();
+            for round in 0..200 {
+                let new = node(nodes).with_metadata([("new", "yes"), ("round", "x")]);
+                let new = Node::new(new.id, format!("10.9.9.9:{}", 1_000 + round))
+                    .with_metadata(new.metadata);
+                let new = Arc::new(Service::new(NAME, "v1.0.0").with_node(new));
+                let wanted = new.nodes.nth(0).unwrap().address.clone();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let start = Instant::now();
+                cache.register(new).await.unwrap();
+                while selector
+                    .with_pick(|node| node.address != wanted)
+                    .unwrap_or(true)
+                {
+                    std::hint::spin_loop();
+                    tokio::task::yield_now().await;
+                }
+                times.push(start.elapsed());
+            }
+            times
+        });
+        times.sort_unstable();
+        println!(
+            "change to pick, {nodes} nodes: p50 {:?}, p99 {:?}",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
+    }
+}
+
+criterion_group! {
+    name = discovery;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = quietly, look_up, borrowed, guarded, towers, two_threads, change
+}
+criterion_main!(discovery);

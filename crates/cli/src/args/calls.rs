@@ -1,0 +1,118 @@
+//! The flags of the commands that call services.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use clap::ValueEnum;
+use vine::cli::duration;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Call {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Say which nodes were considered, why each is in or out, and how old that knowledge is
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// How many calls are under way at a time
+    #[arg(short = 'c', long, value_name = "N", default_value = "50")]
+    pub(crate) concurrency: NonZeroUsize,
+
+    /// How many calls
+    #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
+    pub(crate) calls: NonZeroUsize,
+}
+
+/// What to call, and which node.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// Name of the service
+    pub(crate) name: String,
+
+    /// Path and query, for instance /hello?name=vine
+    #[arg(value_parser = path)]
+    pub(crate) path: String,
+
+    /// Body to send; the method is POST then
+    #[arg(short = 'd', long = "data", value_name = "BODY")]
+    pub(crate) body: Option<String>,
+
+    /// Header to send, for instance 'Accept: text/plain'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+
+    /// Method, if not GET, or POST with a body
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+
+    /// Which of several nodes gets a call
+    #[arg(long, value_name = "STRATEGY", value_enum, default_value_t)]
+    pub(crate) strategy: Strategy,
+
+    /// What calls are held together by under consistent-hash
+    #[arg(
+        long,
+        value_name = "KEY",
+        required_if_eq("strategy", "consistent-hash")
+    )]
+    pub(crate) key: Option<String>,
+
+    /// Only nodes of versions in this range, for instance ^1.2 or '>=1.4, <3'
+    #[arg(id = "service.version", long = "version", value_name = "RANGE")]
+    pub(crate) version: Option<String>,
+
+    /// Prefer nodes of this zone, as long as half of them are healthy
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+
+    /// How long a call may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    Random,
+    RoundRobin,
+    Weighted,
+    #[default]
+    LeastLoaded,
+    ConsistentHash,
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    match text {
+        _ if !text.starts_with('/') => Err("a path begins with /, for instance /healthz"),
+        _ if text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+            Err("a path holds no blanks; write them as %20")
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
+        _ => Err("not 'name: value'; for instance 'Accept: text/plain'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_headers_are_checked() {
+        assert_eq!(path("/a?b=c"), Ok("/a?b=c".to_owned()));
+        assert!(path("a").is_err() && path("/a b").is_err() && path("").is_err());
+        let accept = ("Accept".to_owned(), "a:b".to_owned());
+        assert_eq!(header("Accept: a:b"), Ok(accept));
+        assert!(header("Accept").is_err() && header(": x").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use vine::Registry;
+
+use crate::{
+    args::Bench,
+    caller::{Caller, NoAnswer},
+    failure::Failure,
+    interrupt::Interrupt,
+    output::{Measured, Output, measured},
+};
+
+/// Calls a service many times and prints how long that took and which nodes answered.
+pub(crate) async fn bench(
+    what: &Bench,
+    registry: &Arc<dyn Registry>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let caller = Arc::new(Caller::new(&what.target, registry).await?);
+    caller
+        .selector()
+        .ready()
+        .await
+        .map_err(|error| Failure::from(NoAnswer::NoNode(error)))?;
+    let mut interrupt = Interrupt::listen()?;
+    let calls = what.calls.get();
+    let progress = Arc::new(Progress::new(calls));
+    let start = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..what.concurrency.get().min(calls) {
+        callers.spawn(run(Arc::clone(&caller), Arc::clone(&progress)));
+    }
+    let mut results = Results::default();
+    let mut ticks = interval(Duration::from_millis(100));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let shows = std::io::stderr().is_terminal();
+    loop {
+        tokio::select! {
+            done = callers.join_next() => match done {
+                Some(Ok(part)) => results.add(part),
+                Some(Err(error)) => return Err(Failure::Failed(error.to_string())),
+                None => break,
+            },
+            _ = ticks.tick(), if shows => progress.show(start.elapsed()),
+            // Those under way come to their end.
+            () = interrupt.wait() => progress.stop(),
+        }
+    }
+    let took = start.elapsed();
+    if shows {
+        progress.clear();
+    }
+    let failed = results.failed;
+    let reason = results.reason.take();
+    let measured_calls = Measured::new(results.latencies, results.nodes, failed, took);
+    if output.is_json() {
+        output.json(&measured_calls).await?;
+    } else {
+        let text = measured(&measured_calls, output.paint());
+        output.print(&text).await?;
+    }
+    match reason {
+        Some(reason) => Err(Failure::Failed(format!(
+            "{failed} calls failed, the first one: {reason}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Calls until all calls are begun.
+async fn run(caller: Arc<Caller>, progress: Arc<Progress>) -> Results {
+    let mut results = Results::default();
+    while progress.begin() {
+        let start = Instant::now();
+        let answer = caller.call().await;
+        progress.done.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(answer) => {
+                let id = answer.node.id.to_string();
+                *results.nodes.entry(id).or_default() += 1;
+                if answer.status.is_client_error() || answer.status.is_server_error() {
+                    results.fail(format!("{} answers {}", answer.node.id, answer.status));
+                } else {
+                    results.latencies.push(start.elapsed());
+                }
+            }
+            Err(no_answer) => results.fail(no_answer.to_string()),
+        }
+    }
+    results
+}
+
+/// What the calls have shown.
+#[derive(Default)]
+struct Results {
+    latencies: Vec<Duration>,
+    /// Answers of each node.
+    nodes: BTreeMap<String, usize>,
+    failed: usize,
+    /// Why the first one failed.
+    reason: Option<String>,
+}
+
+impl Results {
+    fn fail(&mut self, reason: String) {
+        self.failed += 1;
+        self.reason.get_or_insert(reason);
+    }
+
+    fn add(&mut self, part: Self) {
+        self.latencies.extend(part.latencies);
+        for (id, count) in part.nodes {
+            *self.nodes.entry(id).or_default() += count;
+        }
+        self.failed += part.failed;
+        self.reason = self.reason.take().or(part.reason);
+    }
+}
+
+/// How many calls are begun and done.
+struct Progress {
+    calls: usize,
+    begun: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Progress {
+    fn new(calls: usize) -> Self {
+        Self {
+            calls,
+            begun: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether one more is to be made.
+    fn begin(&self) -> bool {
+        self.begun.fetch_add(1, Ordering::Relaxed) < self.calls
+    }
+
+    fn stop(&self) {
+        self.begun.store(self.calls, Ordering::Relaxed);
+    }
+
+    /// A bar on standard error, in the place of the last one.
+    fn show(&self, elapsed: Duration) {
+        const WIDTH: usize = 30;
+        let done = self.done.load(Ordering::Relaxed);
+        let full = done * WIDTH / self.calls;
+        let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+        let bar = format!("{}{}", "#".repeat(full), ".".repeat(WIDTH - full));
+        draw(&format!(
+            "\r[{bar}] {done}/{} calls, {rate:.0}/s",
+            self.calls
+        ));
+    }
+
+    fn clear(&self) {
+        draw("\r\u{1b}[K");
+    }
+}
+
+fn draw(text: &str) {
+    let mut stderr = std::io::stderr();
+    // Without a standard error there is nobody to show it to.
+    let _ = stderr.write_all(text.as_bytes());
+    let _ = stderr.flush();
+}

@@ -1,0 +1,185 @@
+//! Calls by name, to servers of the test that are found by mDNS.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    thread,
+};
+
+use crate::{mdns::Network, process::Running};
+
+/// Answers each request with what it was, and `/broken` with 500.
+fn serve(name: &'static str) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut reader = BufReader::new(connection.try_clone().unwrap());
+                let mut connection = connection;
+                while answer(name, &mut reader, &mut connection).is_some() {}
+            });
+        }
+    });
+    port
+}
+
+fn answer(name: &str, reader: &mut BufReader<TcpStream>, connection: &mut TcpStream) -> Option<()> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let header = |wanted: &str| {
+        let of = |line: &String| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.to_owned())
+        };
+        lines.iter().find_map(of).unwrap_or_default()
+    };
+    let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let said = format!(
+        "{name}: {} host={} type={} x={} body={body}\n",
+        lines[0],
+        header("host"),
+        header("content-type"),
+        header("x-test"),
+    );
+    let status = if lines[0].contains("/broken") {
+        "500 Internal Server Error"
+    } else {
+        "200 OK"
+    };
+    let len = said.len();
+    write!(
+        connection,
+        "HTTP/1.1 {status}\r\ncontent-length: {len}\r\n\r\n{said}"
+    )
+    .ok()
+}
+
+const NAME: &str = "go.vine.test";
+
+fn register(network: &Network, id: &str, version: &str, port: u16) -> Running {
+    let node = format!("--id {id} --address 127.0.0.1:{port}");
+    network.register(&format!("{NAME} --version {version} {node}"))
+}
+
+#[test]
+fn a_call_reaches_a_live_node() {
+    let network = Network::new();
+    let _a = register(&network, "a", "v1.4.0", serve("a"));
+
+    let got = network.run(&format!("call {NAME} /hello?x=1"));
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    let expected = "a: GET /hello?x=1 HTTP/1.1 host=go.vine.test type= x= body=\n";
+    assert_eq!(got.stdout, expected);
+
+    let sent = network.run(&format!("call {NAME} /hello -d {{}} -H x-test:yes"));
+    let expected =
+        "a: POST /hello HTTP/1.1 host=go.vine.test type=application/json x=yes body={}\n";
+    assert_eq!(sent.stdout, expected, "{}", sent.stderr);
+
+    let json = network.json(&format!("call {NAME} / --explain"));
+    assert_eq!(
+        (&json["status"], &json["node"]["id"]),
+        (&200.into(), &"a".into())
+    );
+    assert_eq!(json["explain"]["age_seconds"], 0.0);
+    assert_eq!(json["explain"]["nodes"][0]["verdict"], "in");
+
+    let broken = network.run(&format!("call {NAME} /broken"));
+    assert_eq!(broken.code, Some(1));
+    assert!(
+        broken.stdout.starts_with("a: GET /broken"),
+        "the body is shown"
+    );
+    assert_eq!(
+        broken.stderr,
+        "error: a answers 500 Internal Server Error\n"
+    );
+
+    let unfit = network.run(&format!("call {NAME} / --version ^2 --explain"));
+    assert_eq!(unfit.code, Some(1), "{}", unfit.stdout);
+    assert!(
+        unfit.stderr.contains("out: another version"),
+        "{}",
+        unfit.stderr
+    );
+    let wrong = network.run(&format!("call {NAME} / --version newest"));
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}
+
+#[test]
+fn nobody_is_not_found() {
+    let network = Network::new();
+    for words in ["call go.vine.nobody /", "bench go.vine.nobody / -n 10"] {
+        let ended = network.run(words);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{words}");
+        assert!(
+            ended.stderr.contains("go.vine.nobody has no node"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_node_that_refuses_is_passed_over() {
+    let network = Network::new();
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let _dead = register(&network, "dead", "v1", port);
+    let _alive = register(&network, "alive", "v1", serve("alive"));
+    // Whichever node it begins with.
+    for _ in 0..5 {
+        let json = network.json(&format!("call {NAME} / --strategy random"));
+        assert_eq!(json["node"]["id"], "alive");
+    }
+}
+
+#[test]
+fn a_bench_shows_latencies_and_shares() {
+    let network = Network::new();
+    let _a = register(&network, "a", "v1", serve("a"));
+    let _b = register(&network, "b", "v1", serve("b"));
+    let words = format!("bench {NAME} / -c 4 -n 400 --strategy round-robin");
+
+    let json = network.json(&words);
+    assert_eq!((&json["calls"], &json["failed"]), (&400.into(), &0.into()));
+    let counts = ["a", "b"].map(|id| json["nodes"][id].as_u64().unwrap());
+    assert_eq!(counts.iter().sum::<u64>(), 400);
+    assert!(counts[0].abs_diff(counts[1]) <= 4, "{counts:?}");
+    let latency = &json["latency_seconds"];
+    assert!(
+        latency["p50"].as_f64() <= latency["p99"].as_f64(),
+        "{latency}"
+    );
+
+    let table = network.run(&words);
+    assert_eq!(table.code, Some(0), "{}", table.stderr);
+    assert!(
+        table.stdout.starts_with("400 calls in "),
+        "{}",
+        table.stdout
+    );
+    assert_eq!(table.stderr, "", "no bar where there is no terminal");
+
+    let failing = network.run(&format!("bench {NAME} /broken -c 2 -n 10"));
+    assert_eq!(failing.code, Some(1));
+    assert!(failing.stdout.contains("10 failed"), "{}", failing.stdout);
+    assert!(
+        failing.stderr.starts_with("error: 10 calls failed"),
+        "{}",
+        failing.stderr
+    );
+}
