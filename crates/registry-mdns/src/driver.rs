@@ -39,6 +39,9 @@ use crate::{
 /// How much is taken in before the engine gets to answer.
 const BATCH: usize = 64;
 
+/// How many batches may be taken in before what is due is done all the same.
+const MAX_UNREAD: u32 = 16;
+
 /// How long goodbyes may wait for a full socket.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -163,6 +166,7 @@ impl Driver {
     /// Works until the handle is closed or dropped, and then says goodbye.
     pub(crate) async fn run(mut self) {
         let mut buffer = vec![0; MAX_PACKET];
+        let mut unread = 0;
         let closing = loop {
             self.let_out();
             let deadline = self.deadline();
@@ -179,14 +183,18 @@ impl Driver {
                         break closing;
                     }
                 }
-                Next::Packets => {
-                    self.sockets.flush();
-                    self.receive(&mut buffer);
-                }
+                Next::Packets => self.sockets.flush(),
                 Next::Deadline => {}
                 Next::Interfaces => self.follow_interfaces(false),
             }
-            self.pass_time();
+            // What has arrived may be what a deadline is for.
+            unread = match self.receive(&mut buffer) {
+                true if unread < MAX_UNREAD => unread + 1,
+                _ => 0,
+            };
+            if unread == 0 {
+                self.pass_time();
+            }
         };
         self.say_goodbye(closing).await;
     }
@@ -260,10 +268,13 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) {
+    /// Takes in what has arrived, and gives whether there may be more.
+    fn receive(&mut self, buffer: &mut [u8]) -> bool {
         let now = Instant::now().into_std();
+        let mut is_more = true;
         for _ in 0..BATCH {
             let Some(arrival) = self.sockets.receive(buffer) else {
+                is_more = false;
                 break;
             };
             let Some(payload) = buffer.get(..arrival.len) else {
@@ -280,7 +291,9 @@ impl Driver {
         }
         if self.sockets.take_losses().overflowed > 0 {
             self.ask_again.get_or_insert_with(|| Instant::now() + CALM);
+            self.engine.overflowed(now, CALM);
         }
+        is_more
     }
 
     fn deadline(&self) -> Instant {
@@ -419,12 +432,21 @@ impl Driver {
         self.view.end_watches(OWNER);
         self.let_out();
         let flushed = async {
-            while !self.sockets.is_flushed() {
-                poll_fn(|cx| self.sockets.poll_ready(cx)).await;
-                self.sockets.flush();
-                // What arrives is of no interest any more, but keeps the sockets ready.
-                let mut buffer = [0; 1];
-                while self.sockets.receive(&mut buffer).is_some() {}
+            loop {
+                while !self.sockets.is_flushed() {
+                    poll_fn(|cx| self.sockets.poll_ready(cx)).await;
+                    self.sockets.flush();
+                    // What arrives is of no interest any more, but keeps the sockets ready.
+                    let mut buffer = [0; 1];
+                    while self.sockets.receive(&mut buffer).is_some() {}
+                }
+                if !self.engine.has_waiting() {
+                    break;
+                }
+                // More than receivers can follow at once.
+                sleep_until(self.deadline()).await;
+                self.engine.handle_timeout(Instant::now().into_std());
+                self.let_out();
             }
         };
         if timeout(LAST_WORDS, flushed).await.is_err() {

@@ -7,7 +7,7 @@ use vine_registry::{
     Action, DeregisterOptions, Error, Event, GetOptions, ListOptions, Namespaces, Node, Options,
     RegisterOptions, Registry, RegistryExt, Service, Wait, Watcher,
 };
-use vine_registry_mdns::{MdnsOptions, MdnsRegistry};
+use vine_registry_mdns::{Dialect, MdnsOptions, MdnsRegistry};
 
 const NAME: &str = "go.vine.test";
 
@@ -279,4 +279,82 @@ fn options_that_contradict_each_other_are_refused() {
         let refused = MdnsRegistry::new(Options::new(), options);
         assert!(matches!(refused, Err(Error::InvalidOption { .. })));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_nodes_come_and_go_in_the_go_dialect() {
+    let go = || {
+        with(
+            MdnsOptions::new()
+                .with_port(18_040)
+                .with_interfaces(["127.0.0.1"])
+                .with_dialect(Dialect::Vine),
+        )
+    };
+    let (one, other) = (go(), go());
+    let ids: Vec<String> = (0..150).map(|number| format!("n{number}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    one.register(service(&ids)).await.unwrap();
+    assert_eq!(other.get_service(NAME).await.unwrap().node_count(), 150);
+    let mut watch = other.watch_service(NAME).await.unwrap();
+    // A packet for each goodbye, and more of them than may be sent at once.
+    one.close().await.unwrap();
+    let mut gone = 0;
+    while gone < 150 {
+        let event = event(&mut watch).await;
+        assert_eq!(event.action, Action::Delete, "{event:?}");
+        gone += event.service.nodes.len();
+    }
+    let error = other.get_service(NAME).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_go_dialect_cannot_tell_is_refused_or_told_by_dns_sd() {
+    let speaker = |dialect| {
+        with(
+            MdnsOptions::new()
+                .with_port(18_041)
+                .with_interfaces(["127.0.0.1"])
+                .with_dialect(dialect),
+        )
+    };
+    let (both, go) = (speaker(Dialect::Both), speaker(Dialect::Vine));
+    let mut noise = fastrand::Rng::with_seed(7);
+    let noise: String = (0..9_000).map(|_| noise.alphanumeric()).collect();
+    let plain = || Node::new("a", "127.0.0.1:80");
+    let unfit = [
+        (Service::new("größe", "v1").with_node(plain()), "dns-sd"),
+        (service(&["two words"]), "dns-sd"),
+        (service(&[&"x".repeat(64)]), "dns-sd"),
+        (
+            Service::new(NAME, "v1").with_node(Node::new("b", "localhost:80")),
+            "give an IP address",
+        ),
+        (
+            Service::new("large", "v1").with_node(plain().with_metadata([("k", &*noise)])),
+            "dns-sd",
+        ),
+    ];
+    for (service, remedy) in unfit {
+        let refused = go.register(service.clone()).await.unwrap_err();
+        assert!(refused.to_string().contains(remedy), "{refused}");
+        both.register(service.clone()).await.unwrap();
+        let dns_sd = speaker(Dialect::DnsSd);
+        let found = dns_sd.get_service(&service.name).await.unwrap();
+        assert!(found.node_count() > 0);
+    }
+    let error = go.get_service("größe").await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}
+
+#[test]
+fn a_domain_needs_its_dialect() {
+    let options = MdnsOptions::new().with_domain("micro");
+    let error = MdnsRegistry::new(Options::new(), options.clone()).unwrap_err();
+    assert!(error.to_string().contains("mdns.dialect"), "{error}");
+    let options = options.with_dialect(Dialect::Both);
+    MdnsRegistry::new(Options::new(), options.clone()).unwrap();
+    let error = MdnsRegistry::new(Options::new(), options.with_domain("a..b")).unwrap_err();
+    assert!(error.to_string().contains("mdns.domain"), "{error}");
 }

@@ -155,6 +155,13 @@ impl Dialects {
         self.sd.as_ref().map(Engine::counters).unwrap_or_default()
     }
 
+    /// Whether packets wait for their turn, so that [`handle_timeout`](Self::handle_timeout) brings
+    /// more to send.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let sd = self.sd.as_ref().is_some_and(|sd| sd.outbox.has_waiting());
+        sd || self.go.as_ref().is_some_and(Go::has_waiting)
+    }
+
     /// See [`Engine::poll_event`].
     pub(crate) fn poll_event(&mut self) -> Option<EngineEvent> {
         match (&mut self.sd, &mut self.go) {
@@ -265,6 +272,14 @@ impl Dialects {
         }
         if let Some(go) = &mut self.go {
             go.ask_again(now);
+        }
+    }
+
+    /// Packets were lost here for want of room; everything will be [asked again](Self::ask_again)
+    /// after `calm`.
+    pub(crate) fn overflowed(&mut self, now: Instant, calm: Duration) {
+        if let Some(go) = &mut self.go {
+            go.overflowed(now, calm);
         }
     }
 

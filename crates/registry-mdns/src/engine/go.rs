@@ -34,7 +34,7 @@ use std::{
 use vine_registry::NodeRef;
 
 use self::{
-    cache::Known,
+    cache::{Known, Tombs},
     lookups::Lookup,
     own::Own,
     payload::Payloads,
@@ -110,6 +110,7 @@ pub(crate) struct Go {
     links: Links,
     own: Own,
     nodes: Map<Identity, Known>,
+    tombs: Tombs,
     payloads: Payloads,
     topics: Map<String, Topic>,
     listed: Listed,
@@ -134,6 +135,7 @@ impl Go {
             links: Links::default(),
             own: Own::default(),
             nodes: Map::default(),
+            tombs: Tombs::default(),
             payloads: Payloads::default(),
             topics: Map::default(),
             listed: Listed::default(),
@@ -150,8 +152,10 @@ impl Go {
         }
     }
 
+    /// What is due is done when the packet has been taken in: it may be what was waited for.
     pub(crate) fn handle_packet(&mut self, now: Instant, received: Received<'_>) {
-        let now = self.advance(now);
+        let now = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(now);
         let Ok(message) = Message::decode(received.payload) else {
             return;
         };
@@ -195,6 +199,11 @@ impl Go {
 
     pub(crate) fn poll_event(&mut self) -> Option<EngineEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether packets wait for their turn.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.outbox.has_waiting()
     }
 
     /// How long nothing new must come before nothing new is to be expected, on any link.

@@ -138,6 +138,11 @@ impl Outbox {
         Some(transmit)
     }
 
+    /// Whether packets wait for their turn.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.flows.values().any(|flow| !flow.waiting.is_empty())
+    }
+
     /// When to call [`advance`](Self::advance).
     pub(super) fn next(&self) -> Option<Instant> {
         let delayed = self.delayed.keys().next().map(|(at, _)| *at);

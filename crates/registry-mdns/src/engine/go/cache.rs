@@ -9,7 +9,7 @@ use std::{
 use vine_registry::{Node, NodeRef, Service, validate};
 
 use super::{
-    Due, Go, Origin,
+    Due, Go, Map, Origin,
     names::{split, under},
     outage::{Trial, Verdict},
     packets::{self, Heard},
@@ -29,6 +29,13 @@ use crate::{
 
 /// Thousandths of a lifetime by which refreshes are spread.
 const MAX_JITTER: u32 = 20;
+
+/// How long packets may be late: what was said before a goodbye does not count for so long.
+const LATENESS: Duration = Duration::from_secs(10);
+const MAX_TOMBS: usize = 4_096;
+
+/// Goodbyes that were heard, and until when they count.
+pub(super) type Tombs = Map<Identity, (Version, Instant)>;
 
 /// A node of somebody else.
 #[derive(Debug)]
@@ -88,7 +95,7 @@ impl Go {
             }
         }
         if heard.is_goodbye {
-            self.hear_goodbye(&identity, heard);
+            self.hear_goodbye(now, &identity, heard);
             return;
         }
         if !self.is_wanted(&topic) {
@@ -124,14 +131,38 @@ impl Go {
         }
     }
 
-    fn hear_goodbye(&mut self, identity: &Identity, heard: &Heard) {
+    fn hear_goodbye(&mut self, now: Instant, identity: &Identity, heard: &Heard) {
         let is_its_own = self
             .nodes
             .get(identity)
             .is_some_and(|known| known.version.is_from(&heard.target) && known.port == heard.port);
-        if is_its_own {
+        if is_its_own && let Some(known) = self.nodes.get(identity) {
+            let version = known.version.clone();
             self.forget(identity);
+            self.bury(now, identity, version);
         }
+    }
+
+    /// Remembers a goodbye for a while: answers that were on their way may come after it. Who does
+    /// not say when he registered can't be told from who comes again.
+    fn bury(&mut self, now: Instant, identity: &Identity, version: Version) {
+        if !version.has_epoch() {
+            return;
+        }
+        if self.tombs.len() >= MAX_TOMBS {
+            self.tombs.retain(|_, (_, until)| *until > now);
+            if self.tombs.len() >= MAX_TOMBS {
+                return;
+            }
+        }
+        let tomb = (version, now + LATENESS);
+        self.tombs.insert(identity.clone(), tomb);
+    }
+
+    /// Whether this was said before a goodbye.
+    fn is_buried(&self, now: Instant, identity: &Identity, version: &Version) -> bool {
+        let tomb = self.tombs.get(identity);
+        tomb.is_some_and(|(buried, until)| *until > now && version <= buried)
     }
 
     fn store(
@@ -148,6 +179,9 @@ impl Go {
         let lease = Lease::new(now, heard.ttl, jitter, origin.by);
         let is_full = self.nodes.len() >= self.config.max_nodes;
         let remote = self.remote(&identity, heard, payload, origin);
+        if self.is_buried(now, &identity, &version) {
+            return;
+        }
         let event = match self.nodes.get_mut(&identity) {
             Some(known) if !version.supersedes(&known.version) => return,
             Some(known) => {

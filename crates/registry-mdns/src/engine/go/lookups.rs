@@ -7,7 +7,7 @@ use std::{
 
 use vine_registry::Wait;
 
-use super::{Due, Go, Origin};
+use super::{Due, Go, Origin, questions::ASK_AGAIN_MS};
 use crate::engine::{
     EngineEvent, LinkKind, LookupId, Outcome, Question, links::LinkId, timers::Alarm,
     version::Identity,
@@ -26,6 +26,12 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 /// Answers that take longer tell nothing about the link.
 const PLAUSIBLE: Duration = Duration::from_millis(500);
 
+/// Each node is a packet of its own, so answers are spread more than those of DNS-SD.
+const LEAST: Duration = Duration::from_millis(40);
+/// So many nodes come in bursts, whose sender may be kept from the next one for a moment.
+const CROWD: usize = 32;
+const PACED: Duration = Duration::from_millis(100);
+
 /// A look-up.
 #[derive(Debug)]
 pub(super) struct Lookup {
@@ -35,6 +41,8 @@ pub(super) struct Lookup {
     rounds: usize,
     found: bool,
     heard: HashSet<String>,
+    /// How many were heard when a crowd was asked again.
+    counted: usize,
     /// When something new came, by link.
     news: HashMap<LinkId, Instant>,
     pub(super) alarm: Alarm,
@@ -57,6 +65,7 @@ impl Go {
             rounds: 0,
             found,
             heard: HashSet::new(),
+            counted: 0,
             news: HashMap::new(),
             alarm: Alarm::default(),
         };
@@ -101,13 +110,15 @@ impl Go {
     ) {
         let link = origin.by.link;
         let asked = self.topics.get(topic).and_then(|topic| topic.asked);
+        let most = self.config.max_nodes;
         let mut is_news = false;
         for (id, lookup) in &mut self.lookups {
             if identity.answers(&lookup.question) {
                 lookup.found = true;
                 self.stirred.insert(*id);
-                if lookup.heard.insert(what.to_owned()) {
-                    lookup.news.insert(link, now);
+                if lookup.heard.len() < most && lookup.heard.insert(what.to_owned()) {
+                    let last = lookup.news.entry(link).or_insert(now);
+                    *last = now.max(*last);
                     is_news = true;
                 }
             }
@@ -119,6 +130,16 @@ impl Go {
             && let Some(link) = self.links.get_mut(link)
         {
             link.delays.observe(delay);
+        }
+    }
+
+    /// Packets were lost here for want of room, and everything is about to be
+    /// [asked again](Self::ask_again): no look-up ends before that was answered.
+    pub(crate) fn overflowed(&mut self, now: Instant, until: Duration) {
+        let links = self.links.ids();
+        let until = now + until + Duration::from_millis(ASK_AGAIN_MS);
+        for lookup in self.lookups.values_mut() {
+            lookup.news.extend(links.iter().map(|link| (*link, until)));
         }
     }
 
@@ -168,7 +189,9 @@ impl Go {
             (_, true) => (self.quiet_at(lookup), Outcome::Settled),
         };
         if until <= now {
-            self.finish(now, id, outcome);
+            if outcome != Outcome::Settled || !self.ask_crowd(now, id) {
+                self.finish(now, id, outcome);
+            }
             return;
         }
         let next = self.ask_due_rounds(now, id);
@@ -178,11 +201,36 @@ impl Go {
         }
     }
 
+    /// Of a crowd that answers at once, the last may get lost, and nothing tells of that: asks again
+    /// as long as that brings more. Gives whether it does.
+    fn ask_crowd(&mut self, now: Instant, id: LookupId) -> bool {
+        let links = self.links.ids();
+        let Some(lookup) = self.lookups.get_mut(&id) else {
+            return false;
+        };
+        let count = lookup.heard.len();
+        if count < CROWD || count == lookup.counted {
+            return false;
+        }
+        lookup.counted = count;
+        lookup.news.extend(links.iter().map(|link| (*link, now)));
+        let question = lookup.question.clone();
+        for topic in self.topics_of(&question) {
+            self.ask(now, &topic, &links);
+        }
+        self.look_at(now, id);
+        true
+    }
+
     /// When nothing new is to be expected any more.
     fn quiet_at(&self, lookup: &Lookup) -> Instant {
+        let least = match lookup.heard.len() < CROWD {
+            true => LEAST,
+            false => PACED,
+        };
         let quiet = self.links.iter().map(|link| {
             let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
-            last + link.quiet()
+            last + link.quiet().max(least)
         });
         quiet.max().unwrap_or(lookup.began)
     }

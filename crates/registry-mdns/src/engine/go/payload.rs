@@ -19,7 +19,7 @@ const MAX_INFLATED: usize = 64 * 1024;
 const MAX_TXT: usize = 8_000;
 const MAX_STRING: usize = 255;
 /// How many decoded payloads are kept: refreshing brings the same ones again and again.
-const KEPT: usize = 1_024;
+const KEPT: usize = 256;
 
 /// The JSON of a node. Go writes `null` for what is empty, and Go's readers take keys in any case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

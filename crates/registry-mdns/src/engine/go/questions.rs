@@ -13,10 +13,13 @@ use crate::{
 
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Within so many milliseconds everything is asked again.
+pub(super) const ASK_AGAIN_MS: u64 = 100;
 /// Questions for one thing that come together are one.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// Entries of all lists.
-const MAX_LISTED: usize = 16_384;
+/// Entries of all lists: each is asked for, and whoever lists what does not exist shall not make much
+/// of that.
+const MAX_LISTED: usize = 1_024;
 
 /// A name that is asked for.
 #[derive(Debug, Default)]
@@ -92,7 +95,7 @@ impl Go {
         let now = self.advance(now);
         let topics: Vec<_> = self.topics.keys().cloned().collect();
         for topic in topics {
-            let jitter = Duration::from_millis(self.random.u64(0..=100));
+            let jitter = Duration::from_millis(self.random.u64(0..=ASK_AGAIN_MS));
             if let Some(known) = self.topics.get_mut(&topic) {
                 known.interval = FIRST_INTERVAL;
             }

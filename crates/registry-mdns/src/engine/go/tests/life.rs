@@ -374,3 +374,23 @@ fn an_outage_deletes_nothing() {
         assert_eq!(link.known(one), []);
     }
 }
+
+#[test]
+fn what_was_under_way_when_a_node_said_goodbye_does_not_bring_it_back() {
+    let mut link = Link::new(21);
+    let (here, there) = (link.host(), link.host());
+    let one = link.add(here, Process::ours(Dialect::Vine));
+    let other = link.add(there, Process::ours(Dialect::Vine));
+    link.browse(other, "foo");
+    link.register(one, &service("foo", "n1", "10.0.0.1:80"));
+    link.run_ms(5_000);
+    let announced = link.sent_in_go_dialect(one)[0].message.encode().unwrap();
+    link.close(one);
+    link.run_ms(10);
+    link.stranger(other, true, &announced);
+    assert_eq!(link.known(other), []);
+    // Who registers it again is another matter.
+    link.register(one, &service("foo", "n1", "10.0.0.1:80"));
+    link.run_ms(10);
+    assert_eq!(link.known(other).len(), 1);
+}
