@@ -117,6 +117,8 @@ pub enum Cause {
     Namespace,
     /// Services are told in another dialect, or another domain of it.
     Dialect,
+    /// Services are told that no known key has signed.
+    Key,
     /// Nobody else is heard.
     Alone,
 }
@@ -135,6 +137,7 @@ impl fmt::Display for Cause {
             Self::Ipv6Off => "ipv6-off",
             Self::Namespace => "namespace",
             Self::Dialect => "dialect",
+            Self::Key => "key",
             Self::Alone => "alone",
         })
     }

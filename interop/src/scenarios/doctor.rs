@@ -13,7 +13,7 @@ use tokio::{
 use tokio_tun::Tun;
 use vine_registry::{Node, Options, RegistryExt, Service};
 use vine_registry_mdns::{
-    Dialect, MdnsOptions, MdnsRegistry,
+    Dialect, Key, MdnsOptions, MdnsRegistry,
     doctor::{Finding, examine},
 };
 
@@ -41,13 +41,14 @@ pub(super) fn all() -> Vec<Scenario> {
         scenario("the doctor without IPv6", ipv6_off()),
         scenario("the doctor in another namespace", namespace()),
         scenario("the doctor and the dialect", dialect()),
+        scenario("the doctor and the wrong key", key()),
     ]
 }
 
 /// What this program does on a host.
 pub(crate) async fn act(arguments: &[&str]) -> Outcome {
     match *arguments {
-        ["examine", namespace] => diagnose(namespace).await,
+        ["examine", namespace, ref keys @ ..] => diagnose(namespace, keys).await,
         ["tell", namespace, dialect] => tell(namespace, dialect).await,
         ["tunnel", name] => {
             let tunnel = Tun::builder().name(name).up().build();
@@ -67,10 +68,12 @@ pub(crate) async fn act(arguments: &[&str]) -> Outcome {
     }
 }
 
-async fn diagnose(namespace: &str) -> Outcome {
+async fn diagnose(namespace: &str, keys: &[&str]) -> Outcome {
     let began = Instant::now();
     let options = Options::new().with_namespace(namespace);
-    let report = examine(&options, &MdnsOptions::new()).await;
+    let keys: Result<Vec<Key>, _> = keys.iter().map(|key| key.parse()).collect();
+    let keys = keys.map_err(|error| format!("{error}"))?;
+    let report = examine(&options, &MdnsOptions::new().with_keys(keys)).await;
     let report = report.map_err(|error| error.to_string())?;
     let took = began.elapsed();
     if took > Duration::from_secs(2) {
@@ -119,9 +122,11 @@ async fn start(host: &Host, arguments: &[&str]) -> Outcome<Child> {
     }
 }
 
-/// Has the doctor look at a host, and expects just these causes, with their subjects.
-async fn finds_on(host: &Host, namespace: &str, expected: &str) -> Outcome<String> {
-    let mut child = process::on(host, &["doctor", "examine", namespace])?
+/// Has the doctor look at a host with a namespace and perhaps a key, and expects just these causes,
+/// with their subjects.
+async fn finds_on(host: &Host, with: &str, expected: &str) -> Outcome<String> {
+    let with: Vec<&str> = with.split(' ').collect();
+    let mut child = process::on(host, &[&["doctor", "examine"], &*with].concat())?
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|error| error.to_string())?;
@@ -273,5 +278,15 @@ async fn dialect() -> Outcome {
     match said.contains("--registry.mdns.dialect=both") && said.contains(NAME) {
         true => Ok(()),
         false => Err(format!("who speaks it? {said:?}")),
+    }
+}
+
+async fn key() -> Outcome {
+    let (a, b) = pair()?;
+    let _other = start(&b, &["tell", "vine", "dns-sd"]).await?;
+    let said = finds_on(&a, "vine one:secret", "key registry.mdns.key").await?;
+    match said.contains(NAME) {
+        true => Ok(()),
+        false => Err(format!("who is not believed? {said:?}")),
     }
 }

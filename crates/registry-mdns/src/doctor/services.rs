@@ -80,9 +80,9 @@ pub(super) async fn list(options: &Options, mdns: &MdnsOptions) -> Result<Servic
     })
 }
 
-/// The same network, another dialect.
+/// The same network in a dialect, whoever is to be believed.
 fn plain(mdns: &MdnsOptions, dialect: Dialect) -> MdnsOptions {
-    let mut options = mdns.clone().with_dialect(dialect);
+    let mut options = mdns.clone().with_dialect(dialect).with_keys([]);
     options.domain = None;
     options
 }
@@ -112,7 +112,8 @@ impl Services {
         }
         let mut known = self.seen.clone();
         for (hidden, names) in &self.elsewhere {
-            if hidden.options.dialect == mdns.dialect && hidden.options.domain == mdns.domain {
+            let is_same = hidden.options.dialect == mdns.dialect;
+            if is_same && hidden.options.domain == mdns.domain && mdns.keys.is_empty() {
                 continue;
             }
             let new: Vec<_> = names.difference(&known).cloned().collect();
@@ -120,7 +121,9 @@ impl Services {
             let told: BTreeSet<_> = known.iter().map(|(_, name)| name).collect();
             let is_new = |(_, name): &&Name| !told.contains(name);
             let list: Vec<_> = new.iter().filter(is_new).map(|(_, name)| &**name).collect();
-            if !list.is_empty() {
+            if !list.is_empty() && is_same && !mdns.keys.is_empty() {
+                findings.push(wrong_key(&list));
+            } else if !list.is_empty() {
                 findings.push(finding(
                     Cause::Dialect,
                     hidden.options.dialect.to_string(),
@@ -158,6 +161,18 @@ impl Services {
             format!("look there: --registry.namespace={most}, or --all-namespaces"),
         )
     }
+}
+
+fn wrong_key(names: &[&str]) -> Finding {
+    finding(
+        Cause::Key,
+        "registry.mdns.key",
+        format!(
+            "{} told, but not signed with a key that is known here, and so not believed",
+            several(names)
+        ),
+        "give all processes the same --registry.mdns.key; or leave it out to believe everybody",
+    )
 }
 
 fn several(names: &[&str]) -> String {
