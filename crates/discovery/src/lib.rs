@@ -54,7 +54,12 @@
 //! 4. The client connects to `guard.node().address` and calls. It reports
 //!    [`Success`](Outcome::Success), [`Failure`](Outcome::Failure) or [`Refused`](Outcome::Refused).
 //!    Of a refused call it may pick again, [avoiding](Pick::avoiding) that node.
-//! 5. The registry goes away: the `Known` becomes stale, its nodes stay. Calls notice nothing.
+//! 5. Five failures in a row, or one connection refused, and the selector's task ejects the node for a
+//!    while ([`Ejection`]); one that refused is reported to the registry, too.
+//! 6. The registry goes away: the `Known` becomes stale, its nodes stay. Calls notice nothing. What
+//!    vanishes in bulk meanwhile, or without a goodbye, stays as a suspect ([`LossGuard`]); and a
+//!    program that is started now begins with what was saved
+//!    ([`CacheOptions::snapshots`]).
 
 mod cache;
 #[cfg(feature = "tower")]

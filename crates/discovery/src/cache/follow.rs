@@ -34,6 +34,8 @@ pub(super) struct Follower {
     losses: Losses,
     snapshots: Option<Snapshots>,
     known: Known,
+    /// What is known comes from disk.
+    is_restored: bool,
     /// What was published last is the end.
     is_over: bool,
 }
@@ -67,6 +69,7 @@ impl Follower {
             snapshots: cache.disk.as_ref().map(Snapshots::new),
             cache: Arc::downgrade(cache),
             known: Known::unknown(None),
+            is_restored: false,
             is_over: false,
             entry,
         }
@@ -151,6 +154,7 @@ impl Follower {
                 "it has not answered yet; this was saved by an earlier process",
             );
             self.losses.stale(Instant::now());
+            self.is_restored = true;
             self.known.services = services;
             self.known.standing = Standing::Stale {
                 since: Instant::now(),
@@ -165,8 +169,11 @@ impl Follower {
         let mut fold = Fold::new(&watcher.take_snapshot());
         let services = self.services(&fold);
         let before = std::mem::replace(&mut self.known.services, services);
-        self.losses
-            .resync(Instant::now(), &before, &self.known.services);
+        // What an earlier process knew may be long gone, and is not lost now.
+        if !std::mem::take(&mut self.is_restored) {
+            self.losses
+                .resync(Instant::now(), &before, &self.known.services);
+        }
         self.live();
         self.publish();
         loop {

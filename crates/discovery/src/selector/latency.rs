@@ -13,6 +13,10 @@ pub(super) struct Latency(AtomicU64);
 /// After so long without calls, an average has faded to 37 %.
 const FADE: Duration = Duration::from_secs(10);
 
+/// What the first call to a node counts as that got no answer, if it did not take longer: little
+/// would draw calls to a node that may answer none.
+const UNANSWERED: Duration = Duration::from_millis(100);
+
 /// Ticks of 2^14 ns, about 16 us: 32 bits of them last for 19 hours.
 const TICK: u32 = 14;
 
@@ -39,7 +43,8 @@ impl Latency {
                     average.nanos * kept + took * (1.0 - kept)
                 }
                 Some(_) => return None,
-                None => took,
+                None if succeeded => took,
+                None => took.max(UNANSWERED.as_nanos() as f32),
             };
             Some(Average { nanos, at }.to_bits())
         };
@@ -122,6 +127,9 @@ mod tests {
 
     #[test]
     fn what_did_not_succeed_makes_nothing_quicker() {
+        let latency = Latency::default();
+        latency.record(MS, MS, false);
+        assert_eq!(latency.at(MS), Some(100e6));
         let latency = Latency::default();
         latency.record(MS, 10 * MS, true);
         latency.record(MS, MS, false);

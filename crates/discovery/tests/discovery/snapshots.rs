@@ -33,10 +33,10 @@ async fn saved(folder: &Path, text: &str) {
     panic!("{text} was not saved");
 }
 
-/// A folder in which an earlier process has saved two nodes.
+/// A folder in which an earlier process has saved four nodes.
 async fn earlier() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let cache = cache(&Faulty::with([service("a b")]), folder.path());
+    let cache = cache(&Faulty::with([service("a b c d")]), folder.path());
     cache.get_service(NAME).await.unwrap();
     saved(folder.path(), "b.example").await;
     cache.close().await.unwrap();
@@ -52,7 +52,7 @@ async fn the_first_call_is_served_though_the_registry_is_down() {
         faulty.state().hangs = hangs;
         let cache = cache(&faulty, folder.path());
         let start = Instant::now();
-        assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), 2);
+        assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), 4);
         assert!(start.elapsed() < Duration::from_secs(1));
         let mut subscription = cache.subscribe(NAME);
         assert!(subscription.known().is_stale());
@@ -61,7 +61,7 @@ async fn the_first_call_is_served_though_the_registry_is_down() {
 
         faulty.state().hangs = false;
         faulty.mend();
-        faulty.set([service("c")]);
+        faulty.set([service("e")]);
         while subscription.known().is_stale() {
             subscription.changed().await.unwrap();
         }
@@ -70,8 +70,10 @@ async fn the_first_call_is_served_though_the_registry_is_down() {
             1,
             "a live answer goes before it"
         );
-        saved(folder.path(), "c.example").await;
-        faulty.set([service("a b")]);
+        let suspects = subscription.known().suspects.node_count();
+        assert_eq!(suspects, 0, "what was saved long ago is not lost now");
+        saved(folder.path(), "e.example").await;
+        faulty.set([service("a b c d")]);
         saved(folder.path(), "b.example").await;
     }
 }

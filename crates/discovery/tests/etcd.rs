@@ -1,0 +1,145 @@
+//! The cache over real etcd servers that fail.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use vine_discovery::{Cache, Selector, Subscription};
+use vine_etcd_harness::Cluster;
+use vine_registry::{Node, Options, RegisterOptions, Registry, RegistryExt, Service, Services};
+use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
+
+const NAME: &str = "go.vine.test";
+
+/// Longer than anything takes that goes well, on a busy machine, too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn registry(cluster: &Cluster) -> EtcdRegistry {
+    let options = Options::new().with_addrs(cluster.addrs());
+    EtcdRegistry::new(options, EtcdOptions::new()).unwrap()
+}
+
+fn service(ids: &[&str]) -> Service {
+    let node = |id: &&str| Node::new(*id, format!("{id}.example:80"));
+    Service::new(NAME, "v1").with_nodes(ids.iter().map(node))
+}
+
+async fn until(subscription: &mut Subscription, what: &str, is: impl Fn(&Subscription) -> bool) {
+    let wait = async {
+        while !is(subscription) {
+            subscription.changed().await.unwrap();
+        }
+    };
+    let done = timeout(PATIENCE, wait).await;
+    assert!(done.is_ok(), "not {what}: {:?}", subscription.known());
+}
+
+/// Looks up again and again, and never in vain, until it is told to end; gives how often.
+async fn look_up(cache: Cache, selector: Selector, end: watch::Receiver<bool>) -> usize {
+    let mut count = 0;
+    while !*end.borrow() {
+        let services: Services = cache.get_service(NAME).await.unwrap();
+        assert_eq!(services.node_count(), 3);
+        assert_eq!(cache.peek(NAME).unwrap().node_count(), 3);
+        selector.with_pick(|_| ()).unwrap();
+        count += 1;
+        sleep(Duration::from_millis(2)).await;
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_look_up_fails_while_members_fail() {
+    let mut cluster = Cluster::three().await;
+    let owner = registry(&cluster);
+    // Held through what is done here.
+    let ttl = RegisterOptions::new().with_ttl(Duration::from_secs(600));
+    let all = Arc::new(service(&["a", "b", "c"]));
+    owner.register_with(all, &ttl).await.unwrap();
+
+    let cache = Cache::new(registry(&cluster));
+    let mut subscription = cache.subscribe(NAME);
+    let selector = Selector::builder(subscription.clone()).build();
+    selector.ready().await.unwrap();
+    let (end, ends) = watch::channel(false);
+    let looking = tokio::spawn(look_up(cache.clone(), selector, ends));
+
+    let leader = cluster.leader().await;
+    cluster.member_mut(leader).kill();
+    cluster.restart().await;
+
+    cluster.kill();
+    until(&mut subscription, "stale", |it| it.known().is_stale()).await;
+    let before = subscription.known().age().unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let after = subscription.known().age().unwrap();
+    assert!(
+        after >= before + Duration::from_secs(1),
+        "its age grows: {before:?}, {after:?}"
+    );
+    cluster.restart().await;
+    until(&mut subscription, "live", |it| !it.known().is_stale()).await;
+
+    let paused = cluster.leader().await;
+    cluster.member(paused).pause();
+    sleep(Duration::from_secs(1)).await;
+    cluster.member(paused).resume();
+
+    end.send_replace(true);
+    assert!(looking.await.unwrap() > 100, "it was looked up meanwhile");
+    cache.close().await.unwrap();
+    owner.close().await.unwrap();
+}
+
+#[test]
+fn leases_that_expire_in_bulk_make_suspects() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let ours = runtime();
+    let cluster = ours.block_on(Cluster::single());
+    // A process that is killed: what it has registered is renewed no more.
+    let theirs = runtime();
+    let dying = registry(&cluster);
+    let ttl = RegisterOptions::new().with_ttl(Duration::from_secs(5));
+    let lost = service(&["a", "b", "c"]);
+    theirs
+        .block_on(dying.register_with(lost.into(), &ttl))
+        .unwrap();
+
+    ours.block_on(async {
+        let owner = registry(&cluster);
+        owner.register(service(&["d"])).await.unwrap();
+        let cache = Cache::new(registry(&cluster));
+        let mut subscription = cache.subscribe(NAME);
+        let selector = Selector::builder(subscription.clone()).build();
+        until(&mut subscription, "all there", |it| {
+            it.services().node_count() == 4
+        })
+        .await;
+
+        theirs.shutdown_background();
+        let is_lost = |it: &Subscription| it.known().suspects.node_count() == 3;
+        until(&mut subscription, "three suspects", is_lost).await;
+        // The truth stays visible, and suspects are not preferred.
+        assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), 1);
+        let mut updates = selector.updates();
+        while selector.with_pick(|node| node.id.to_string()).unwrap() != "d" {
+            updates.next().await;
+        }
+        for _ in 0..100 {
+            assert_eq!(selector.with_pick(|node| node.id.to_string()).unwrap(), "d");
+        }
+        owner.close().await.unwrap();
+        cache.close().await.unwrap();
+    });
+    drop(dying);
+}
