@@ -20,8 +20,21 @@ use crate::{
 /// Feeds a packet to an engine with registrations, browses and a look-up, in every way that it may
 /// arrive, and lets a minute pass.
 pub fn packet(payload: &[u8]) {
+    feed(payload, Config::default());
+    // Who has keys judges before it believes.
+    let keys = "k:secret".parse().into_iter().collect();
+    feed(
+        payload,
+        Config {
+            keys,
+            ..Config::default()
+        },
+    );
+}
+
+fn feed(payload: &[u8], config: Config) {
     let start = tokio::time::Instant::now().into_std();
-    let mut engine = engine(start);
+    let mut engine = engine(start, config);
     for (port, source) in [(5353, 5353), (5353, 9), (9, 5353)] {
         let received = Received {
             payload,
@@ -106,8 +119,8 @@ fn both(now: Instant) -> Dialects {
     engine
 }
 
-fn engine(now: Instant) -> Engine {
-    let mut engine = Engine::new(Config::default(), 1);
+fn engine(now: Instant, config: Config) -> Engine {
+    let mut engine = Engine::new(config, 1);
     let interface = Interface {
         id: 1,
         name: "eth0".into(),

@@ -10,7 +10,7 @@
 pub(super) mod held;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use super::{
     Destination, Engine, Port,
     intake::Origin,
+    lease::Source,
     links::LinkId,
     timers::{Alarm, Timer},
 };
@@ -34,8 +35,10 @@ const WINDOW: usize = 4;
 const MAX_ACTIVE: usize = 16;
 /// Holders that are remembered of a blob.
 const MAX_HOLDERS: usize = 8;
-/// So often in a row nothing may come before a blob counts as not to be had.
+/// So often in a row nothing may come before a blob counts as not to be had, and so often while
+/// others wait for their turn: whoever names blobs that nobody has must not keep them waiting.
 const ATTEMPTS: u32 = 6;
+const HASTY_ATTEMPTS: u32 = 1;
 /// And so often it may turn out to be something else.
 const SPOILED: u32 = 3;
 /// When it is tried again.
@@ -51,7 +54,9 @@ const CROWD: u64 = 100;
 pub(super) struct Blobs {
     wants: HashMap<Digest, Want>,
     active: usize,
-    queue: VecDeque<Digest>,
+    /// Those that wait, by the host that named them: each gets its turn.
+    queue: BTreeMap<u32, VecDeque<Digest>>,
+    last_served: u32,
     /// When something came, or was begun.
     progress: Option<Instant>,
     /// To be looked at before the next packet goes out.
@@ -61,6 +66,8 @@ pub(super) struct Blobs {
 #[derive(Debug)]
 struct Want {
     reference: BlobRef,
+    /// A hash of the address of who named it first.
+    host: u32,
     /// The instances that wait for it.
     users: HashSet<Name, foldhash::fast::RandomState>,
     holders: SmallVec<[(Name, LinkId); 1]>,
@@ -123,7 +130,8 @@ impl Blobs {
         };
         if self.active >= MAX_ACTIVE {
             want.stage = Stage::Queued;
-            self.queue.push_back(digest);
+            let host = self.queue.entry(want.host).or_default();
+            host.push_back(digest);
             return;
         }
         self.active += 1;
@@ -137,12 +145,25 @@ impl Blobs {
     /// One that was active is so no longer.
     fn stop(&mut self, now: Instant) {
         self.active -= 1;
-        while let Some(next) = self.queue.pop_front() {
+        while let Some(next) = self.next_queued() {
             let is_queued = |want: &Want| matches!(want.stage, Stage::Queued);
             if self.wants.get(&next).is_some_and(is_queued) {
                 return self.start(now, next);
             }
         }
+    }
+
+    fn next_queued(&mut self) -> Option<Digest> {
+        let mut later = self.queue.range(self.last_served.saturating_add(1)..);
+        let host = later.next().or_else(|| self.queue.first_key_value());
+        let host = host.map(|(host, _)| *host)?;
+        self.last_served = host;
+        let digests = self.queue.get_mut(&host)?;
+        let next = digests.pop_front();
+        if digests.is_empty() {
+            self.queue.remove(&host);
+        }
+        next
     }
 
     fn remove(&mut self, now: Instant, digest: Digest) -> Option<Want> {
@@ -241,7 +262,7 @@ impl Want {
 
 impl Engine {
     /// After an instance's records changed: fetches the blob that it names, if it is not here.
-    pub(super) fn follow_blob(&mut self, now: Instant, name: &Name, link: LinkId) {
+    pub(super) fn follow_blob(&mut self, now: Instant, name: &Name, by: Source) {
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return;
         };
@@ -270,6 +291,7 @@ impl Engine {
             .entry(reference.digest)
             .or_insert_with(|| Want {
                 reference,
+                host: by.host,
                 users: HashSet::default(),
                 holders: SmallVec::new(),
                 turn,
@@ -282,7 +304,7 @@ impl Engine {
             });
         want.users.insert(name.clone());
         if let Some(target) = target {
-            want.add_holder(&target, link);
+            want.add_holder(&target, by.link);
         }
         if is_new {
             self.blobs.start(now, reference.digest);
@@ -460,7 +482,11 @@ impl Engine {
         if want.time_out(now) {
             want.turn += 1;
             want.attempts += 1;
-            if want.attempts > ATTEMPTS {
+            let attempts = match self.blobs.queue.is_empty() {
+                true => ATTEMPTS,
+                false => HASTY_ATTEMPTS,
+            };
+            if want.attempts > attempts {
                 return self.fail_blob(now, digest);
             }
         }

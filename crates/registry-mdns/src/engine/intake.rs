@@ -117,7 +117,7 @@ impl Engine {
             self.take_address(now, record, origin, &mut touched);
         }
         for name in &touched {
-            self.follow_blob(now, name, origin.by.link);
+            self.follow_blob(now, name, origin.by);
             self.follow(now, name);
         }
         self.take_chunks(now, records(), origin);

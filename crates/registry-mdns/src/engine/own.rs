@@ -25,7 +25,7 @@ use crate::{
 /// RFC 6762 section 10: what names no host may be believed for long.
 pub(super) const TYPES_TTL: u32 = 4_500;
 /// What is known by its digest never changes.
-pub(super) const CHUNK_TTL: u32 = 4_500;
+const CHUNK_TTL: u32 = 4_500;
 /// The most that a TXT record of a node has, but for names that are themselves that long.
 const MAX_INLINE: usize = 1_300;
 

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Destination, Engine, Interface, NodeKey, Port, Transmit,
     links::LinkId,
-    own::{Answer, CHUNK_TTL, Own, Owner, TYPES_TTL},
+    own::{Answer, Own, Owner, TYPES_TTL},
     packing::{Unit, pack},
     timers::{Alarm, Timer},
     version::Version,
@@ -300,7 +300,8 @@ impl Engine {
             | Answer::OnlyInstance(key) => self.own.get(key).map_or(0, |own| own.ttl),
             Answer::Host(_) | Answer::OnlyHost(_) => 120,
             Answer::Types => TYPES_TTL,
-            Answer::Chunk(_) => CHUNK_TTL,
+            // Not for one alone, unless he says that he speaks no mDNS.
+            Answer::Chunk(_) => 0,
         };
         let quarter = Duration::from_secs(u64::from(ttl)) / 4;
         let sent = self

@@ -324,6 +324,37 @@ fn bombs_and_nonsense_are_no_nodes() {
 }
 
 #[test]
+fn whoever_names_blobs_that_nobody_has_does_not_keep_others_waiting() {
+    let mut net = Net::with_hosts(1, 2);
+    net.browse(1, of("web"));
+    net.run(secs(2));
+    for number in 0..2_000_u64 {
+        let (mut announcement, _) = stranger(&Blob::new(number.to_be_bytes()));
+        let label = format!("evil-{number}");
+        let instance = [label.as_bytes(), b"_vine", b"_tcp", b"local"];
+        let instance = Name::from_labels(instance).unwrap();
+        announcement.answers[0].data = Data::Ptr(instance.clone());
+        announcement.answers[1].name = instance.clone();
+        announcement.answers[2].name = instance;
+        net.inject(
+            1,
+            ([10, 0, 0, 66], PORT).into(),
+            Port::Standing,
+            &announcement,
+        );
+    }
+    assert_eq!(net.hosts[1].engine.blobs.len(), 2_000);
+    net.sent.clear();
+    net.register(0, large("a", 10_000));
+    net.run(secs(3));
+    assert_eq!(net.known(1), ["web/a v1"]);
+    net.run(secs(7));
+    let asked = net.sent_by(1, Duration::ZERO).len();
+    // Sixteen at a time, each asked for twice in 0.6 s.
+    assert!(asked < 600, "{asked} packets in ten seconds");
+}
+
+#[test]
 fn who_fetches_what_was_replaced_meanwhile_gets_it_all_the_same() {
     let mut net = Net::with_hosts(1, 2);
     net.register(0, large("a", 30_000));

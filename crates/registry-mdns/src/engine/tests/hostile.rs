@@ -1,7 +1,7 @@
 //! Whatever comes from the network is data.
 
 use proptest::prelude::*;
-use vine_registry::{Node, Wait};
+use vine_registry::{Endpoint, Node, Wait};
 
 use super::net::{Net, ms, of, secs, service};
 use crate::fuzzing;
@@ -14,6 +14,9 @@ fn conversation() -> Vec<Vec<u8>> {
     let nodes = [Node::new("a", "10.0.0.1:80"), Node::new("b", "0.0.0.0:81")];
     let keys = net.register_all(0, service("web", "x").with_nodes(nodes));
     net.register(1, service("web", "a"));
+    let random = (0..2_000_u32).map(|i| i.wrapping_mul(0x9E37_79B9).to_string());
+    let large = Endpoint::new(random.collect::<String>());
+    net.register(0, service("web", "large").with_endpoint(large));
     net.run(secs(200));
     net.deregister(0, keys[1].key);
     let packets = net.sent.iter().filter_map(|sent| sent.message.encode());

@@ -50,6 +50,15 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What the service has in common; some of it so long that it is a blob.
+fn mark(metadata: u8) -> String {
+    let mut random = fastrand::Rng::with_seed(metadata.into());
+    let len = if metadata == 2 { 3_000 } else { 1 };
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(len)
+        .collect()
+}
+
 /// What a host holds, by key.
 type Held = BTreeMap<NodeKey, (String, Arc<Service>)>;
 
@@ -95,7 +104,7 @@ impl World {
                 .with_metadata([("m", metadata.to_string())]);
                 let mut service = Service::new(format!("service-{service}"), format!("v{version}"))
                     .with_namespace("vine")
-                    .with_metadata([("s", metadata.to_string())])
+                    .with_metadata([("s", mark(metadata))])
                     .with_node(node);
                 service.ttl = ttl.map(|ttl| secs(ttl.into()));
                 let identity = format!("vine/{}/id-{id}", service.name);
