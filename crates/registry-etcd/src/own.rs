@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::{
     runtime::Handle,
     sync::Notify,
@@ -55,6 +56,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// How long one request may be tried: a little less than a call, which then learns why.
+    fn attempt(&self) -> Duration {
+        self.timeout.mul_f64(0.9)
+    }
+
     /// Every change is whole before anything can panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -230,15 +236,15 @@ impl Own {
     pub(crate) async fn close(&self) -> Result<()> {
         let leases = self.end();
         let shared = &*self.shared;
-        let mut result = Ok(());
-        for id in leases {
-            if let Err(failure) = request::revoke(&shared.client, id, shared.timeout).await {
-                let error = Error::from(failure);
-                let reason = format!("others may see the services until their ttl ends: {error}");
-                result = Err(Error::unavailable(NAME, reason));
-            }
-        }
-        result
+        let revoked = leases
+            .into_iter()
+            .map(|id| request::revoke(&shared.client, id, shared.timeout));
+        let failed = join_all(revoked).await.into_iter().find_map(Result::err);
+        failed.map_or(Ok(()), |failure| {
+            let error = Error::from(failure);
+            let reason = format!("others may see the services until their ttl ends: {error}");
+            Err(Error::unavailable(NAME, reason))
+        })
     }
 
     /// Stops the tasks; gives the leases that are left.

@@ -112,29 +112,17 @@ impl Keeper {
         self.resume = None;
         // After a failure one request finds out whether the cluster is there again.
         let limit = if self.failures > 0 { 1 } else { PIPELINE };
-        let mut next = None;
         while self.work.len() < limit {
-            let (lease, later) = self.grant(state, now);
-            if let Some(later) = later {
-                next = Some(next.map_or(later, |next: Instant| next.min(later)));
-            }
-            if lease {
+            if self.grant(state, now) {
                 continue;
             }
-            let Some((at, wish, task)) = state.next(now) else {
-                // A task may have found that it needs a lease first.
-                if state
-                    .leases
-                    .values()
-                    .any(|lease| !lease.waiting.is_empty() && lease.wants_grant(now).is_ok())
-                {
-                    continue;
-                }
+            if let Some((at, wish, task)) = state.next(now) {
+                self.work.push(self.task(at, wish, task));
+            } else if state.lease_wanted(now).is_none_or(|time| time > now) {
                 break;
-            };
-            self.work.push(self.task(at, wish, task));
+            }
         }
-        next
+        state.lease_wanted(now).filter(|time| *time > now)
     }
 
     fn task(&self, at: usize, wish: u64, task: Task) -> BoxFuture<'static, Finished> {
@@ -146,7 +134,7 @@ impl Keeper {
                 shared.keys,
                 &shared.namespace,
                 task,
-                shared.timeout,
+                shared.attempt(),
             )
             .await;
             Finished::Task {
@@ -159,37 +147,30 @@ impl Keeper {
         .boxed()
     }
 
-    /// Asks for a lease that something waits for; says whether it did, and when it may otherwise.
-    fn grant(&self, state: &mut State, now: Instant) -> (bool, Option<Instant>) {
-        let mut later = None;
+    /// Asks for a lease that something waits for; says whether it did.
+    fn grant(&self, state: &mut State, now: Instant) -> bool {
         let State {
             leases, own_leases, ..
         } = state;
-        for lease in leases
+        let lease = leases
             .values_mut()
-            .filter(|lease| !lease.waiting.is_empty())
-        {
-            match lease.wants_grant(now) {
-                Err(time) => later = later.or(time),
-                Ok(()) => {
-                    lease.granting = true;
-                    own_leases.insert(lease.id);
-                    let (shared, id, seconds) = (Arc::clone(&self.shared), lease.id, lease.seconds);
-                    let grant = async move {
-                        let result =
-                            request::grant(&shared.client, id, seconds, shared.timeout).await;
-                        Finished::Grant {
-                            seconds,
-                            id,
-                            result,
-                        }
-                    };
-                    self.work.push(grant.boxed());
-                    return (true, later);
-                }
+            .find(|lease| lease.wanted_at(now).is_some_and(|time| time <= now));
+        let Some(lease) = lease else {
+            return false;
+        };
+        lease.granting = true;
+        own_leases.insert(lease.id);
+        let (shared, id, seconds) = (Arc::clone(&self.shared), lease.id, lease.seconds);
+        let grant = async move {
+            let result = request::grant(&shared.client, id, seconds, shared.attempt()).await;
+            Finished::Grant {
+                seconds,
+                id,
+                result,
             }
-        }
-        (false, later)
+        };
+        self.work.push(grant.boxed());
+        true
     }
 
     /// Ends leases that nothing has needed for a while.
@@ -213,7 +194,7 @@ impl Keeper {
                 let (shared, id) = (Arc::clone(&self.shared), lease.id);
                 state.leases.remove(&seconds);
                 let revoke = async move {
-                    Finished::Revoke(request::revoke(&shared.client, id, shared.timeout).await)
+                    Finished::Revoke(request::revoke(&shared.client, id, shared.attempt()).await)
                 };
                 self.work.push(revoke.boxed());
             }

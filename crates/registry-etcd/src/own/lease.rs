@@ -66,15 +66,10 @@ impl Lease {
         self.is_granted && self.not_before.is_none_or(|time| time <= now)
     }
 
-    /// Whether to ask for it now; else when.
-    pub(super) fn wants_grant(&self, now: Instant) -> Result<(), Option<Instant>> {
-        if self.is_granted || self.granting {
-            return Err(None);
-        }
-        match self.not_before {
-            Some(time) if time > now => Err(Some(time)),
-            _ => Ok(()),
-        }
+    /// When to ask for it, if something waits for it and it was not asked for yet.
+    pub(super) fn wanted_at(&self, now: Instant) -> Option<Instant> {
+        let is_wanted = !(self.is_granted || self.granting || self.waiting.is_empty());
+        is_wanted.then(|| self.not_before.map_or(now, |time| time.max(now)))
     }
 
     pub(super) fn granted(&mut self, now: Instant) {

@@ -425,6 +425,12 @@ impl State {
         None
     }
 
+    /// When the next lease is to be asked for.
+    pub(super) fn lease_wanted(&self, now: Instant) -> Option<Instant> {
+        let leases = self.leases.values();
+        leases.filter_map(|lease| lease.wanted_at(now)).min()
+    }
+
     pub(super) fn enqueue(&mut self, at: usize) {
         if let Some(entry) = self.entries.get_mut(at)
             && !std::mem::replace(&mut entry.queued, true)

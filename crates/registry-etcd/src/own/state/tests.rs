@@ -289,11 +289,8 @@ async fn what_a_lost_lease_held_is_put_again_under_another_one() {
     let new = fixture.lease();
     assert_ne!(new, lost);
     advance(Duration::from_secs(5)).await;
-    assert!(
-        fixture.state.leases[&30]
-            .wants_grant(Instant::now())
-            .is_ok()
-    );
+    let now = Instant::now();
+    assert_eq!(fixture.state.lease_wanted(now), Some(now));
     fixture.state.granted(30, new, Instant::now());
     let (_, _, task) = fixture.task();
     assert!(matches!(task, Task::Put { lease, expected: 0, .. } if lease == new));
