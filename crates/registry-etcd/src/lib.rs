@@ -18,6 +18,29 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What to expect of it
+//!
+//! - A registration is a key under a lease. It ends with its deregistration, its ttl, or
+//!   [`close`](vine_registry::Registry::close), which revokes the leases; if its process is killed, with
+//!   its ttl or else after [`EtcdOptions::lease_ttl`].
+//! - Whatever happens to the cluster, the lease or the key, it is put back. Until then `register` says
+//!   [`Unavailable`](vine_registry::Error::Unavailable); one that failed so is tried on in the background
+//!   until it is deregistered.
+//! - A look-up is linearizable, or is answered by a watch of this handle that was proven to be true
+//!   within five seconds and has seen what this handle wrote.
+//! - A watch misses nothing: it goes on from where it was, or lists again and tells the difference.
+//!   It says stale after a second without the cluster, and live when it is back.
+//! - A node id belongs to whoever registered it last; the other one is told so by
+//!   [`Replaced`](vine_registry::Error::Replaced). Two ids of which only `/` and `-` differ have one key,
+//!   and the second one is refused.
+//! - A value has at most 1 MiB. ttls are whole seconds.
+//!
+//! # Inside
+//!
+//! `client` makes requests of whichever member answers. `own` brings about and keeps what is registered,
+//! `scopes` watches, `lookups` asks; `catalog` turns `keys` and `value`s into nodes. ARCHITECTURE.md in
+//! the repository says more. What it counts is named in [`vine_registry::telemetry`].
 
 mod address;
 mod catalog;
