@@ -265,6 +265,11 @@ impl Message {
         }
     }
 
+    /// How many questions and answers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.questions.len() + self.answers.len()
+    }
+
     /// Where the pointers of a name point, among the answers.
     pub(crate) fn pointers<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
         let answers = self

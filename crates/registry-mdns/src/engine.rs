@@ -29,6 +29,7 @@ mod packing;
 mod peers;
 mod prober;
 mod querier;
+mod quota;
 mod reconfirm;
 mod resolve;
 mod responder;
@@ -65,6 +66,7 @@ use self::{
     own::{Goodbye, Registrations},
     peers::Peers,
     querier::MAX_JITTER,
+    quota::Quota,
     responder::Deferred,
     timers::{Alarm, Timer, Timers},
     trust::Latest,
@@ -99,6 +101,7 @@ pub struct Engine {
     echoes: Echoes,
     overheard: Overheard,
     peers: Peers,
+    quota: Quota,
     /// Thousandths of their lifetime by which what is heard now is refreshed later than it could be.
     jitter: u32,
     batch: Batch,
@@ -175,6 +178,7 @@ impl Engine {
             echoes: Echoes::default(),
             overheard: Overheard::default(),
             peers: Peers::default(),
+            quota: Quota::default(),
             batch: Batch::default(),
             outbox: Outbox::default(),
             events: VecDeque::new(),

@@ -14,6 +14,7 @@ use super::{
     lease::{Expiry, Lease},
     links::LinkId,
     overheard::Heard,
+    quota::Charge,
     reconfirm::Trial,
     timers::Alarm,
     version::{Identity, Version},
@@ -65,6 +66,8 @@ pub(super) struct Topic {
 /// What is known of the instance of a name.
 #[derive(Debug)]
 pub(super) struct Instance {
+    /// What it takes, and whether it has proven itself.
+    pub(super) charge: Charge,
     /// The topics whose pointers point here.
     pub(super) pointers: SmallVec<[(Name, Lease); 2]>,
     pub(super) srv: Option<(Srv, Lease)>,
@@ -141,8 +144,9 @@ pub(super) struct Burial {
 }
 
 impl Instance {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(charge: Charge) -> Self {
         Self {
+            charge,
             pointers: SmallVec::new(),
             srv: None,
             txt: None,

@@ -132,6 +132,9 @@ pub struct Config {
     pub port: u16,
     /// How many remote nodes are remembered at most.
     pub max_nodes: usize,
+    /// About how many bytes of memory they may take: 128 MiB. What they share (endpoints, APIs,
+    /// metadata that is too long for a TXT record) has a bound of its own, 64 MiB.
+    pub max_memory: usize,
     /// Whether [`Received::multicast`](super::Received::multicast) is certain. If it is not, a
     /// packet counts only if its source is on the link (RFC 6762 section 11).
     pub knows_destinations: bool,
@@ -146,6 +149,7 @@ impl Default for Config {
         Self {
             port: 5353,
             max_nodes: 65_536,
+            max_memory: 128 * 1024 * 1024,
             knows_destinations: true,
             default_ttl: Duration::from_secs(120),
             keys: Vec::new(),

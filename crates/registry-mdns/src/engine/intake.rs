@@ -107,7 +107,9 @@ impl Engine {
                 Verdict::Ignore | Verdict::Late(_) => {}
                 Verdict::Gone => self.forget_instance(name),
                 Verdict::Take(facts) => {
-                    if self.take_said(now, name, &said, facts, origin) {
+                    if self.take_said(now, name, &said, facts, origin)
+                        && self.recharge(now, name, origin)
+                    {
                         touched.push(name.clone());
                     }
                 }
@@ -291,11 +293,12 @@ impl Engine {
             return !origin.is_weak() && self.end_pointer(now, &record.name, name);
         }
         if !self.cache.instances.contains_key(name) {
-            if self.cache.instances.len() >= self.config.max_nodes {
-                self.counters.refused += 1;
+            let Some(charge) = self.make_room(now, name, origin) else {
                 return false;
-            }
-            self.cache.instances.insert(name.clone(), Instance::new());
+            };
+            self.cache
+                .instances
+                .insert(name.clone(), Instance::new(charge));
         }
         let lease = self.lease(now, record.ttl, origin);
         let Some(instance) = self.cache.instances.get_mut(name) else {

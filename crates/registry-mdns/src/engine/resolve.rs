@@ -58,6 +58,7 @@ impl Engine {
         let Some(instance) = self.cache.instances.remove(name) else {
             return;
         };
+        self.quota.release(&instance.charge);
         for (topic, _) in &instance.pointers {
             if let Some(topic) = self.cache.topics.get_mut(topic) {
                 topic.instances.remove(name);

@@ -24,9 +24,9 @@ pub(super) const RATE: Duration = Duration::from_secs(1);
 const DEFENCE_RATE: Duration = Duration::from_millis(250);
 /// RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
-/// Questions in several packets that are waited for at a time, and records in each.
+/// Questions in several packets that are waited for at a time, and what all of them hold.
 const MAX_DEFERRED: usize = 64;
-const MAX_KNOWN: usize = 8_192;
+const MAX_HELD: usize = 32_768;
 
 /// A question with more known answers than fit into its packet (RFC 6762 section 7.2).
 #[derive(Debug)]
@@ -38,6 +38,11 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.message.len()
+    }
+
     pub(super) fn alarm(&self) -> Alarm {
         self.alarm
     }
@@ -83,12 +88,17 @@ impl Engine {
     /// Waits for the rest of a question that comes in several packets.
     fn answer_in_time(&mut self, now: Instant, message: Message, asker: Asker) {
         let is_open = message.truncated;
-        let has_room = self.deferred.len() < MAX_DEFERRED;
+        let held = self
+            .deferred
+            .values()
+            .map(|deferred| deferred.message.len());
+        let fits = held.sum::<usize>() + message.len() <= MAX_HELD;
+        let has_room = fits && self.deferred.len() < MAX_DEFERRED;
         let known = self.deferred.get_mut(&asker.source);
         let whole = match known.filter(|deferred| deferred.link == asker.link) {
             Some(deferred) => {
-                deferred.message.questions.extend(message.questions);
-                if deferred.message.answers.len() < MAX_KNOWN {
+                if fits {
+                    deferred.message.questions.extend(message.questions);
                     deferred.message.answers.extend(message.answers);
                 }
                 if is_open {

@@ -1,10 +1,16 @@
 //! Whatever comes from the network is data.
 
-use proptest::prelude::*;
-use vine_registry::{Endpoint, Node, Wait};
+use std::net::SocketAddr;
 
-use super::net::{Net, ms, of, secs, service};
-use crate::fuzzing;
+use proptest::prelude::*;
+use vine_registry::{Endpoint, Metadata, Node, Service, Wait};
+
+use super::net::{Net, PORT, ms, of, secs, service};
+use crate::{
+    codec::{Data, Message},
+    engine::Port,
+    fuzzing,
+};
 
 /// What engines say to each other.
 fn conversation() -> Vec<Vec<u8>> {
@@ -76,6 +82,129 @@ fn a_flood_of_names_costs_bounded_memory() {
     assert!(net.known(0).is_empty());
     let engine = &net.hosts[0].engine;
     assert!(engine.cache.instances.is_empty() && engine.cache.claims.is_empty());
+}
+
+/// Announcements of so many nodes.
+fn flood(seed: u64, service: &Service) -> Vec<Message> {
+    let mut net = Net::with_hosts(seed, 1);
+    net.register_all(0, service.clone());
+    let sent = net.sent.iter().filter(|sent| sent.message.response);
+    sent.map(|sent| sent.message.clone()).collect()
+}
+
+fn hear(net: &mut Net, messages: &[Message], host: u8) {
+    for message in messages {
+        let source = SocketAddr::from(([10, 0, 0, host], PORT));
+        net.inject(0, source, Port::Standing, message);
+    }
+}
+
+fn many(prefix: &str, count: usize) -> Service {
+    let nodes = (0..count).map(|i| Node::new(format!("{prefix}{i}"), "10.0.0.9:80"));
+    service("web", "x").with_ttl(secs(4_000)).with_nodes(nodes)
+}
+
+#[test]
+fn in_a_flood_of_names_real_services_stay_and_new_ones_are_seen() {
+    let mut net = Net::with_hosts(1, 1);
+    net.browse(0, of("web"));
+    net.hosts[0].engine.config.max_nodes = 100;
+    let old = flood(2, &many("old", 20));
+    hear(&mut net, &old, 20);
+    net.run(secs(61));
+    hear(&mut net, &old, 20);
+    for seed in 0..5 {
+        hear(
+            &mut net,
+            &flood(seed + 10, &many(&format!("fake{seed}-"), 300)),
+            66,
+        );
+    }
+    assert_eq!(net.known(0).len(), 100);
+    hear(&mut net, &flood(3, &many("new", 10)), 21);
+    hear(&mut net, &flood(4, &many("fake", 300)), 66);
+    let count = |prefix: &str| {
+        let known = net.known(0);
+        known.iter().filter(|id| id.starts_with(prefix)).count()
+    };
+    assert_eq!((count("web/old"), count("web/new")), (20, 10));
+    assert_eq!(net.known(0).len(), 100);
+    assert!(net.hosts[0].engine.counters().refused > 1_000);
+}
+
+#[test]
+fn however_much_each_node_says_memory_is_bounded() {
+    let mut net = Net::with_hosts(1, 1);
+    net.browse(0, of("web"));
+    let limit = 256 * 1024;
+    net.hosts[0].engine.config.max_memory = limit;
+    hear(&mut net, &flood(2, &many("real", 10)), 20);
+    let text = "x".repeat(200);
+    let metadata: Metadata = (0..5).map(|i| (format!("k{i}"), text.clone())).collect();
+    let large = many("fake", 400).with_metadata(metadata);
+    for message in flood(3, &large) {
+        hear(&mut net, std::slice::from_ref(&message), 66);
+        assert!(net.hosts[0].engine.quota.total <= limit);
+    }
+    let known = net.known(0);
+    assert_eq!(
+        known.iter().filter(|id| id.starts_with("web/real")).count(),
+        10
+    );
+    assert!((50..200).contains(&known.len()), "{}", known.len());
+    net.run(secs(5_000));
+    let engine = &net.hosts[0].engine;
+    assert_eq!(engine.quota.total, 0, "everything is given back");
+}
+
+#[test]
+fn zip_bombs_are_no_nodes_and_leave_nothing() {
+    let mut bomb = Vec::new();
+    let mut encoder = flate2::write::DeflateEncoder::new(&mut bomb, flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, &vec![b' '; 200_000]).unwrap();
+    encoder.finish().unwrap();
+    let mut net = Net::with_hosts(1, 1);
+    net.browse(0, of("web"));
+    let mut messages = flood(2, &many("n", 50));
+    for record in messages
+        .iter_mut()
+        .flat_map(|m| m.answers.iter_mut().chain(&mut m.additionals))
+    {
+        if let Data::Txt(txt) = &mut record.data {
+            let mut bytes = txt.to_vec();
+            for (i, part) in bomb.chunks(250).enumerate() {
+                let key = format!("z{i}=");
+                bytes.push((key.len() + part.len()) as u8);
+                bytes.extend(key.bytes().chain(part.iter().copied()));
+            }
+            *txt = bytes.into();
+        }
+    }
+    hear(&mut net, &messages, 66);
+    assert!(net.known(0).is_empty());
+    assert!(net.hosts[0].engine.counters().unreadable >= 50);
+    assert!(net.hosts[0].engine.quota.total < 50 * 4_096);
+}
+
+#[test]
+fn questions_that_never_end_cost_bounded_memory() {
+    let mut net = Net::with_hosts(1, 1);
+    net.register(0, service("web", "a"));
+    net.run(secs(60));
+    let pointer = flood(2, &many("n", 50))[0].answers[0].clone();
+    let mut endless = Message::query();
+    endless.truncated = true;
+    endless.answers = vec![pointer; 30];
+    for round in 0..100 {
+        for host in 1..250 {
+            hear(&mut net, std::slice::from_ref(&endless), host);
+        }
+        let deferred = net.hosts[0].engine.deferred.values();
+        let held: usize = deferred.map(|one| one.held()).sum();
+        assert!(held <= 32_768, "{held} in round {round}");
+    }
+    net.run(secs(2));
+    assert!(net.hosts[0].engine.deferred.is_empty());
 }
 
 #[test]
