@@ -25,14 +25,10 @@ fn every_test_that_is_named_exists_and_every_test_of_a_section_is_named() {
     let named: HashSet<_> = table
         .lines()
         .filter(|line| line.starts_with("| "))
-        .flat_map(|line| {
-            line.split('|')
-                .nth(4)
-                .unwrap_or_default()
-                .split('`')
-                .skip(1)
-                .step_by(2)
-        })
+        .flat_map(|line| line.split('|').skip(3))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        // Files stand in the table, too.
+        .filter(|name| !name.contains(['.', '/']))
         .map(str::to_owned)
         .collect();
     assert!(named.len() > 60, "{}", named.len());

@@ -49,6 +49,8 @@ proptest! {
             packet.truncate(cut.index(packet.len()));
         }
         fuzzing::packet(&packet);
+        let sent = fuzzing::trouble(&packet);
+        prop_assert!(sent < 5_000, "{} packets in five minutes", sent);
     }
 
     #[test]
