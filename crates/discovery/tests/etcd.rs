@@ -28,7 +28,7 @@ fn service(ids: &[&str]) -> Service {
     Service::new(NAME, "v1").with_nodes(ids.iter().map(node))
 }
 
-async fn until(subscription: &mut Subscription, what: &str, is: impl Fn(&Subscription) -> bool) {
+async fn until(subscription: &mut Subscription, what: &str, is: fn(&Subscription) -> bool) {
     let wait = async {
         while !is(subscription) {
             subscription.changed().await.unwrap();
