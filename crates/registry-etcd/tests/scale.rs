@@ -15,7 +15,9 @@ const NAME: &str = "go.vine.large";
 async fn world() -> (Cluster, Proxy, EtcdRegistry) {
     let cluster = Cluster::single().await;
     let proxy = Proxy::to(cluster.member(0).addr()).await;
-    let options = Options::new().with_addrs([proxy.addr()]);
+    let options = Options::new()
+        .with_addrs([proxy.addr()])
+        .with_timeout(Duration::from_secs(60));
     let registry = EtcdRegistry::new(options, EtcdOptions::new()).unwrap();
     (cluster, proxy, registry)
 }

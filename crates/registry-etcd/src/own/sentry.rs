@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// New keys are watched together, from the revision in which they were put.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// So many new ones in that time are many; and how often more are waited for.
+const MANY: usize = 16;
+const MOST_GATHERED: usize = 20;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -160,7 +164,7 @@ async fn watch(shared: &Shared, line: &Line) -> Option<Failure> {
                 Err(status) => return Some(shared.client.failure(status)),
             },
             () = shared.watch.notified() => {
-                sleep(GATHER).await;
+                gather(shared).await;
                 create(shared, &requests, &mut ids, &mut last);
             }
             _ = alive.tick() => {
@@ -186,6 +190,19 @@ async fn watch(shared: &Shared, line: &Line) -> Option<Failure> {
             }
             () = shared.client.moved(line) => return None,
         }
+    }
+}
+
+/// Leaves the cluster to those who register as long as many do, within limits.
+async fn gather(shared: &Shared) {
+    let mut before = 0;
+    for _ in 0..MOST_GATHERED {
+        sleep(GATHER).await;
+        let now = shared.state().unwatched.len();
+        if now - before.min(now) < MANY {
+            return;
+        }
+        before = now;
     }
 }
 
