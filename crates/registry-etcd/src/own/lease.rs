@@ -85,14 +85,18 @@ impl Lease {
         self.next = now + self.ttl() / 3;
     }
 
-    /// It is lost: another one takes its place, after a while that differs between processes.
-    pub(super) fn renew(&mut self, now: Instant) {
+    /// Over what time to spread what comes back after it was lost.
+    pub(super) fn spread(&self) -> Duration {
+        (self.ttl() / 3).min(LONGEST_SPREAD)
+    }
+
+    /// It is lost: another one takes its place, not before this time.
+    pub(super) fn renew(&mut self, not_before: Instant) {
         self.id = random();
         self.is_granted = false;
         self.granting = false;
         self.asked = None;
-        let spread = (self.ttl() / 3).min(LONGEST_SPREAD);
-        self.not_before = Some(now + spread.mul_f64(fastrand::f64()));
+        self.not_before = Some(not_before);
     }
 
     /// It can't be renewed for now.

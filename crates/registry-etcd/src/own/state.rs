@@ -203,6 +203,7 @@ impl State {
         }
         let entry = &mut self.entries[at];
         entry.want = Some(want);
+        entry.turn = None;
         entry.wish += 1;
         entry.since = now;
         self.join(group, false);
@@ -228,6 +229,7 @@ impl State {
             busy: false,
             queued: false,
             unsure: None,
+            turn: None,
             untried: true,
             lost: false,
             watched: false,
@@ -249,6 +251,7 @@ impl State {
             return;
         };
         let settled = std::mem::replace(&mut entry.settled, false);
+        entry.turn = None;
         entry.wish += 1;
         entry.since = now;
         self.leave(want.group, settled);
@@ -392,6 +395,10 @@ impl State {
             if !std::mem::take(&mut entry.queued) || entry.busy || entry.settled || entry.lost {
                 continue;
             }
+            if entry.turn.is_some_and(|turn| turn > now) {
+                continue;
+            }
+            entry.turn = None;
             let key = entry.key.clone();
             let task = match &entry.want {
                 None if entry.untried => {

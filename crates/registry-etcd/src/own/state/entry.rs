@@ -39,6 +39,8 @@ pub(in crate::own) struct Entry {
     pub(in crate::own) queued: bool,
     /// Until when a put may take effect that was given up.
     pub(in crate::own) unsure: Option<Instant>,
+    /// When its turn comes to be put again after its lease was lost.
+    pub(in crate::own) turn: Option<Instant>,
     /// Whether nothing was asked of the cluster yet.
     pub(in crate::own) untried: bool,
     /// Somebody else has taken its place.

@@ -17,6 +17,10 @@ const UNSURE: Duration = Duration::from_secs(10);
 /// How long to leave a cluster alone that denies permission.
 const AFTER_DENIAL: Duration = Duration::from_secs(30);
 
+/// After a lease was lost, each key has a turn of its own. With more keys than these they start
+/// together: putting them takes a while anyway.
+const MANY: usize = 1000;
+
 impl State {
     /// Takes in that some put may take effect still.
     pub(in crate::own) fn doubt(&mut self, at: usize, now: Instant) {
@@ -207,20 +211,30 @@ impl State {
         self.enqueue(at);
     }
 
-    /// Puts everything again that a lease held.
+    /// Puts everything again that a lease held. Other processes may do so at the same time.
     pub(in crate::own) fn lose_lease(&mut self, id: i64, now: Instant) {
         let Some(lease) = self.leases.values_mut().find(|lease| lease.id == id) else {
             return;
         };
-        let ttl = lease.seconds;
-        lease.renew(now);
+        let (ttl, spread) = (lease.seconds, lease.spread());
         telemetry::lease_lost();
         let held = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.want.as_ref().is_some_and(|want| want.ttl == ttl));
-        for at in held.map(|(at, _)| at).collect::<Vec<_>>() {
+        let held: Vec<_> = held.map(|(at, _)| at).collect();
+        let by_chance = || now + spread.mul_f64(fastrand::f64());
+        let is_many = held.len() > MANY;
+        if let Some(lease) = self.leases.get_mut(&ttl) {
+            lease.renew(if is_many { by_chance() } else { now });
+        }
+        for at in held {
             self.distrust(at, now);
+            if let Some(entry) = self.entries.get_mut(at).filter(|_| !is_many) {
+                let turn = by_chance();
+                entry.turn = Some(turn);
+                self.later.push(Reverse((turn, at)));
+            }
         }
     }
 

@@ -290,10 +290,54 @@ async fn what_a_lost_lease_held_is_put_again_under_another_one() {
     assert_ne!(new, lost);
     advance(Duration::from_secs(5)).await;
     let now = Instant::now();
+    fixture.state.awake(now);
+    fixture.idle();
     assert_eq!(fixture.state.lease_wanted(now), Some(now));
     fixture.state.granted(30, new, Instant::now());
     let (_, _, task) = fixture.task();
     assert!(matches!(task, Task::Put { lease, expected: 0, .. } if lease == new));
+}
+
+/// Of each process, since many lose their leases together.
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_lease_held_comes_back_spread() {
+    const KEYS: usize = 100;
+    const PROCESSES: usize = 20;
+    const SLICES: usize = 50;
+    let mut puts = [0; SLICES + 1];
+    for _ in 0..PROCESSES {
+        let mut state = State::new(Keys(Layout::Vine));
+        let now = Instant::now();
+        for index in 0..KEYS {
+            let held = Service::new(format!("s{index}"), "v1").with_namespace("vine");
+            let held = Arc::new(held.with_node(Node::new("n", "10.0.0.7:80")));
+            state.register(call(&held, 100, None), now).unwrap();
+        }
+        let put_all = |state: &mut State, now| {
+            let mut count = 0;
+            state.awake(now);
+            while let Some((at, wish, _)) = state.next(now) {
+                state.put(at, wish, Put::Done(7), now);
+                count += 1;
+            }
+            count
+        };
+        put_all(&mut state, now);
+        let first = state.leases[&30].id;
+        state.granted(30, first, now);
+        assert_eq!(put_all(&mut state, now), KEYS);
+        state.lose_lease(first, now);
+        let second = state.leases[&30].id;
+        put_all(&mut state, now);
+        state.granted(30, second, now);
+        for (slice, puts) in puts.iter_mut().enumerate() {
+            let now = now + Duration::from_millis(100) * u32::try_from(slice).unwrap();
+            *puts += put_all(&mut state, now);
+        }
+    }
+    assert_eq!(puts.iter().sum::<usize>(), PROCESSES * KEYS);
+    let mean = PROCESSES * KEYS / SLICES;
+    assert!(puts.iter().all(|puts| *puts <= 3 * mean), "{puts:?}");
 }
 
 #[tokio::test(start_paused = true)]
