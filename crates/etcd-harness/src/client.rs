@@ -16,10 +16,12 @@ use tonic::{
 use crate::{
     Certificates,
     proto::{
-        CompactionRequest, DeleteRangeRequest, Event, KeyValue, WatchCreateRequest, WatchRequest, WatchResponse, LeaseGrantRequest, LeaseLeasesRequest,
-        LeaseRevokeRequest, LeaseTimeToLiveRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-        StatusRequest, StatusResponse, kv_client::KvClient, lease_client::LeaseClient,
-        maintenance_client::MaintenanceClient, watch_client::WatchClient, watch_request::RequestUnion,
+        CompactionRequest, DeleteRangeRequest, Event, KeyValue, LeaseGrantRequest,
+        LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MoveLeaderRequest,
+        PutRequest, RangeRequest, StatusRequest, StatusResponse, WatchCreateRequest, WatchRequest,
+        WatchResponse, kv_client::KvClient, lease_client::LeaseClient,
+        maintenance_client::MaintenanceClient, watch_client::WatchClient,
+        watch_request::RequestUnion,
     },
 };
 

@@ -1,6 +1,9 @@
 //! The servers do what tests rely on.
 
-use vine_etcd_harness::{Certificates, Client, Cluster, ClusterOptions, proto::{RangeRequest, event::EventType}};
+use vine_etcd_harness::{
+    Certificates, Client, Cluster, ClusterOptions,
+    proto::{RangeRequest, event::EventType},
+};
 
 const KEY: &str = "/harness/key";
 
