@@ -248,6 +248,14 @@ pub(crate) struct Message {
     pub(crate) additionals: Vec<Record>,
 }
 
+/// Says in a written packet that it is not the whole.
+pub(crate) fn set_truncated(packet: &mut [u8]) {
+    let [high, _] = TRUNCATED.to_be_bytes();
+    if let Some(flags) = packet.get_mut(2) {
+        *flags |= high;
+    }
+}
+
 impl Message {
     /// An empty question.
     pub(crate) fn query() -> Self {

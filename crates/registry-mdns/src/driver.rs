@@ -51,6 +51,9 @@ const CALM: Duration = Duration::from_millis(250);
 /// What is to be said in an outage, if nothing better is known.
 const NO_INTERFACE: &str = "no network interface is up";
 
+/// So much later a packet may be read than it came.
+const LATE: Duration = Duration::from_millis(50);
+
 /// Watches have no owner but the one handle.
 const OWNER: u64 = 0;
 
@@ -287,13 +290,24 @@ impl Driver {
                 port: arrival.port,
                 multicast: arrival.multicast,
             };
-            self.engine.handle_packet(now, received);
+            self.engine.handle_packet(self.arrived(), received);
         }
         if self.sockets.take_losses().overflowed > 0 {
+            self.engine.lose_packets();
             self.ask_again.get_or_insert_with(|| Instant::now() + CALM);
             self.engine.overflowed(now, CALM);
         }
         is_more
+    }
+
+    /// When a packet came that waited in its socket: before what has become due meanwhile. This process
+    /// may have been kept from running, and who answered in time shall not be missed for that.
+    fn arrived(&self) -> std::time::Instant {
+        let now = Instant::now().into_std();
+        let due = self.engine.poll_timeout().filter(|due| *due <= now);
+        due.filter(|due| now.saturating_duration_since(*due) < LATE)
+            .and_then(|due| due.checked_sub(Duration::from_nanos(1)))
+            .unwrap_or(now)
     }
 
     fn deadline(&self) -> Instant {

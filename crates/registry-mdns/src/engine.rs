@@ -393,6 +393,13 @@ impl Engine {
         self.end_lookup(id);
     }
 
+    /// Packets were lost before they could be read: look-ups ask once more before they settle.
+    pub fn lose_packets(&mut self) {
+        for link in self.links.iter_mut() {
+            link.delays.lossy = true;
+        }
+    }
+
     /// Asks every browse's question again soon: packets may have been lost, as when a socket's
     /// buffer was full.
     pub fn ask_again(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 //! link with a port of its own, for questions whose answers are to come straight back (RFC 6762
 //! sections 5.1, 6.7 and 15.1).
 
+mod inbox;
 mod link;
 #[cfg(target_os = "linux")]
 #[path = "socket/linux.rs"]
@@ -17,6 +18,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use inbox::Inbox;
 pub(crate) use link::Link;
 use link::{Bound, Source};
 pub(crate) use platform::KNOWS_DESTINATIONS;
@@ -57,8 +59,7 @@ pub(crate) struct Sockets {
     links: BTreeMap<Link, Source>,
     /// Few: with the usual handful of interfaces a search is quicker than any index.
     sockets: Vec<Bound>,
-    /// Which of them to read first, so that a busy one does not starve the others.
-    first: usize,
+    inbox: Inbox,
     waiting: VecDeque<Waiting>,
     losses: Losses,
 }
@@ -77,7 +78,7 @@ impl Sockets {
             port,
             links: BTreeMap::new(),
             sockets: Vec::new(),
-            first: 0,
+            inbox: Inbox::default(),
             waiting: VecDeque::new(),
             losses: Losses::default(),
         }
@@ -124,6 +125,9 @@ impl Sockets {
 
     /// Waits until there is something to read, or room for what waits to be sent.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.inbox.is_empty() {
+            return Poll::Ready(());
+        }
         let mut ready = Poll::Pending;
         for socket in &self.sockets {
             if socket.io.poll_recv_ready(cx).is_ready() {
@@ -139,16 +143,29 @@ impl Sockets {
         ready
     }
 
-    /// Reads one packet, if there is any.
+    /// Takes one packet, if there is any.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Option<Arrival> {
-        for turn in 0..self.sockets.len() {
-            let at = (self.first + turn) % self.sockets.len();
-            if let Some(arrival) = self.sockets[at].receive(buffer, &self.links) {
-                self.first = at + 1;
-                return Some(arrival);
+        if self.inbox.is_due() {
+            self.read(buffer);
+            self.inbox.begin_turn();
+        }
+        self.inbox.pop(buffer)
+    }
+
+    /// Reads what the sockets have, a packet of each in turn.
+    fn read(&mut self, buffer: &mut [u8]) {
+        let mut is_dry = false;
+        while !is_dry && !self.inbox.is_full() {
+            is_dry = true;
+            for socket in &mut self.sockets {
+                if let Some(arrival) = socket.receive(buffer, &self.links)
+                    && let Some(payload) = buffer.get(..arrival.len)
+                {
+                    self.inbox.push(arrival, payload);
+                    is_dry = false;
+                }
             }
         }
-        None
     }
 
     /// Sends a packet to the group of a link.

@@ -283,6 +283,13 @@ impl Dialects {
         }
     }
 
+    /// See [`Engine::lose_packets`].
+    pub(crate) fn lose_packets(&mut self) {
+        if let Some(sd) = &mut self.sd {
+            sd.lose_packets();
+        }
+    }
+
     /// See [`Engine::wake`].
     pub(crate) fn wake(&mut self, now: Instant, slept: Duration) {
         self.note(now);

@@ -123,6 +123,9 @@ impl Engine {
             self.follow(now, name);
         }
         self.take_chunks(now, records(), origin);
+        if origin.asked.is_some() {
+            self.note_whole(message, origin.by);
+        }
         self.look_at_lookups(now);
     }
 

@@ -10,11 +10,12 @@ use vine_registry::Wait;
 use super::{
     Destination, Engine, EngineEvent, LinkKind, LookupId, Outcome, Port, Question,
     intake::{Asked, Origin},
+    lease::Source,
     links::LinkId,
     packing::pack_question,
     timers::{Alarm, Timer},
 };
-use crate::codec::{Ask, Name, Record, kind};
+use crate::codec::{Ask, Message, Name, Record, kind};
 
 /// When to ask, after the beginning, and on which condition.
 const ROUNDS: [(Duration, Round); 7] = [
@@ -37,6 +38,9 @@ const FETCHING: Duration = Duration::from_secs(3);
 /// How long answers to a one-shot question are taken.
 const ANSWERABLE: Duration = Duration::from_secs(2);
 const MAX_ASKED: usize = 4_096;
+
+/// Of so many at a time it is remembered that their answers are not whole.
+const MAX_UNFINISHED: usize = 256;
 
 /// On which condition a question is asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub(super) struct Lookup {
     heard: HashSet<Name, foldhash::fast::RandomState>,
     /// When something new came, by link.
     news: HashMap<LinkId, Instant>,
+    /// Who has begun an answer of several packets, and not ended it.
+    unfinished: Vec<Source>,
     /// Whether the question was asked again before settling, because packets get lost.
     asked_again: bool,
     alarm: Alarm,
@@ -112,6 +118,7 @@ impl Engine {
             rounds: 0,
             heard: HashSet::default(),
             news: HashMap::new(),
+            unfinished: Vec::new(),
             asked_again: false,
             alarm: Alarm::default(),
         };
@@ -174,16 +181,21 @@ impl Engine {
                 self.stirred.insert(*id);
             }
         }
-        if !is_news || origin.is_near {
+        if origin.is_near {
             return;
         }
         let Some(link) = self.links.get_mut(origin.by.link) else {
             return;
         };
+        // Who answers by IPv4 and by IPv6 is no news the second time, but shows how long answers take.
+        let is_first = origin.asked.is_some() && link.is_unproven();
+        if !is_news && !is_first {
+            return;
+        }
         match &origin.asked {
             Some(asked) => {
                 link.delays.observe(now.saturating_duration_since(asked.at));
-                link.delays.lossy |= asked.is_repeated;
+                link.delays.lossy |= is_news && asked.is_repeated;
             }
             // Where only answers to the standing port get through; what comes sooner may be an
             // announcement.
@@ -192,6 +204,31 @@ impl Engine {
                 let answers = Duration::from_millis(20)..Duration::from_millis(500);
                 if let Some(delay) = delay.filter(|delay| answers.contains(delay)) {
                     link.delays.observe(delay);
+                }
+            }
+        }
+    }
+
+    /// A packet of an answer to a one-shot question came; notes whether more are to follow.
+    pub(super) fn note_whole(&mut self, message: &Message, by: Source) {
+        for ask in &message.questions {
+            let Some(topic) = self.cache.topics.get(&ask.name) else {
+                continue;
+            };
+            for id in &topic.lookups {
+                let Some(lookup) = self.lookups.get_mut(id) else {
+                    continue;
+                };
+                let known = lookup.unfinished.iter().position(|other| *other == by);
+                match known {
+                    Some(at) if !message.truncated => {
+                        lookup.unfinished.swap_remove(at);
+                        self.stirred.insert(*id);
+                    }
+                    None if message.truncated && lookup.unfinished.len() < MAX_UNFINISHED => {
+                        lookup.unfinished.push(by);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -258,9 +295,13 @@ impl Engine {
         match self.standing(now, lookup) {
             Standing::Done(outcome) => self.finish(id, outcome),
             Standing::AskAgain => {
-                let links = self.links.iter().filter(|link| link.delays.lossy);
+                let is_unfinished =
+                    |link| lookup.unfinished.iter().any(|source| source.link == link);
+                let links = self.links.iter();
+                let links = links.filter(|link| link.delays.lossy || is_unfinished(link.id));
                 let links: Vec<_> = links.map(|link| link.id).collect();
                 if let Some(lookup) = self.lookups.get_mut(&id) {
+                    lookup.unfinished.clear();
                     lookup.asked_again = true;
                     lookup.news.extend(links.iter().map(|link| (*link, now)));
                 }

@@ -8,14 +8,18 @@ use std::{
 
 use super::{Destination, Transmit, links::LinkId, timers::Alarm};
 
-/// So many packets go to one destination in one [`WINDOW`]: receive buffers are small.
-const BURST: u32 = 64;
+/// So many packets go to one destination in one [`WINDOW`]: receive buffers hold less than a hundred,
+/// and who reads them may be kept from it for some milliseconds.
+const BURST: u32 = 48;
 const WINDOW: Duration = Duration::from_millis(2);
 /// To one host in the long run, 64 KiB a second (a spoofed source must not make a weapon of this).
 const TIME_FOR_A_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (64 * 1024));
 /// Bytes at once: so many, and for each registered node, so that all of them can be told.
 const BYTES_AT_ONCE: u32 = 256 * 1024;
 const BYTES_FOR_A_NODE: u32 = 2 * 1024;
+/// Beyond a few nodes an answer is long; thirty processes of a host may ask one after the other.
+const FEW_NODES: u32 = 100;
+const BYTES_FOR_ONE_OF_MANY: u32 = 24 * 1024;
 /// Hosts to keep accounts of at a time.
 const MAX_ACCOUNTS: usize = 1_024;
 /// Bytes that may wait to be sent to single hosts, in all.
@@ -51,7 +55,10 @@ impl Outbox {
     /// Takes into account how many nodes there are to tell of.
     pub(super) fn allow_for(&mut self, nodes: usize) {
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-        let bytes = BYTES_AT_ONCE.saturating_add(BYTES_FOR_A_NODE.saturating_mul(nodes));
+        let many = nodes.saturating_sub(FEW_NODES);
+        let bytes = BYTES_AT_ONCE
+            .saturating_add(BYTES_FOR_A_NODE.saturating_mul(nodes))
+            .saturating_add(BYTES_FOR_ONE_OF_MANY.saturating_mul(many));
         self.credit = TIME_FOR_A_BYTE * bytes;
     }
 

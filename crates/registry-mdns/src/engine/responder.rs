@@ -15,7 +15,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    codec::{Ask, Data, Message, Name, Record, kind},
+    codec::{self, Ask, Data, Message, Name, Record, kind},
     mapping::decode,
 };
 
@@ -426,7 +426,8 @@ impl Engine {
         nodes.into_values().chain(others).collect()
     }
 
-    /// RFC 6762 section 6.7: one unicast answer, that looks like one of unicast DNS.
+    /// RFC 6762 section 6.7: one unicast answer, that looks like one of unicast DNS. If it takes several
+    /// packets, all but the last one say that they are not the whole (section 18.5).
     fn answer_legacy(&mut self, now: Instant, message: &Message, asker: Asker) {
         let is_own = self.asked(now, message.id).is_some() && self.links.is_own(asker.source.ip());
         if is_own {
@@ -452,7 +453,12 @@ impl Engine {
         let names = message.questions.iter().map(|ask| &ask.name);
         let spread = self.peers.spread(names).unwrap_or_default();
         let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
-        for payload in pack(&template, units) {
+        let mut payloads = pack(&template, units);
+        let before_last = payloads.len().saturating_sub(1);
+        for payload in payloads.iter_mut().take(before_last) {
+            codec::set_truncated(payload);
+        }
+        for payload in payloads {
             let (interface, family) = asker.link;
             let transmit = Transmit {
                 payload,

@@ -60,35 +60,44 @@ pub(super) fn leave_v4(
     socket.leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(interface))
 }
 
+/// Asks the system whatever the runtime believes, which looks for new packets only between tasks: in a
+/// burst they come faster than that.
 pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Datagram> {
-    let mut control = cmsg_space!(in6_pktinfo, u32);
-    socket.try_io(Interest::READABLE, || {
-        loop {
-            let mut parts = [IoSliceMut::new(buffer)];
-            let received = recvmsg::<SockaddrStorage>(
-                socket.as_raw_fd(),
-                &mut parts,
-                Some(&mut control),
-                MsgFlags::empty(),
-            );
-            let message = match received {
-                Err(Errno::EINTR) => continue,
-                other => other?,
-            };
-            let source = message.address.as_ref().and_then(socket_addr);
-            let mut datagram = Datagram {
-                len: message.bytes,
-                source: source.ok_or(io::ErrorKind::InvalidData)?,
-                destination: None,
-                interface: None,
-                overflowed: None,
-            };
-            for control in message.cmsgs()? {
-                datagram.take(&control);
-            }
-            return Ok(datagram);
+    match receive_now(socket, buffer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            socket.try_io(Interest::READABLE, || receive_now(socket, buffer))
         }
-    })
+        received => received,
+    }
+}
+
+fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Datagram> {
+    let mut control = cmsg_space!(in6_pktinfo, u32);
+    loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let received = recvmsg::<SockaddrStorage>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_DONTWAIT,
+        );
+        let message = match received {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let source = message.address.as_ref().and_then(socket_addr);
+        let mut datagram = Datagram {
+            len: message.bytes,
+            source: source.ok_or(io::ErrorKind::InvalidData)?,
+            destination: None,
+            interface: None,
+            overflowed: None,
+        };
+        for control in message.cmsgs()? {
+            datagram.take(&control);
+        }
+        return Ok(datagram);
+    }
 }
 
 impl Datagram {

@@ -232,6 +232,42 @@ fn a_thousand_nodes_are_all_found() {
 }
 
 #[test]
+fn an_answer_that_is_not_whole_is_waited_for() {
+    let mut holder = Net::with_hosts(1, 1);
+    let nodes = (0..50).map(|i| Node::new(format!("n{i}"), "10.0.0.9:80"));
+    holder.register_all(0, service("web", "x").with_nodes(nodes));
+    holder.run(secs(10));
+    let mut asker = Net::with_hosts(2, 2);
+    asker.browse(1, of("web"));
+    let id = asker.lookup(1, of("web"), Wait::Settled);
+    let asked = asker.sent.iter().find(|sent| sent.port == Port::Query);
+    let question = asked.unwrap().message.clone();
+    holder.sent.clear();
+    let source = "10.0.0.7:40000".parse().unwrap();
+    holder.inject(0, source, Port::Standing, &question);
+    let answers: Vec<_> = holder
+        .sent
+        .iter()
+        .map(|sent| sent.message.clone())
+        .collect();
+    let (last, others) = answers.split_last().unwrap();
+    assert!(!last.truncated && others.len() > 2);
+    assert!(others.iter().all(|answer| answer.truncated));
+
+    let source = "10.0.0.9:5353".parse().unwrap();
+    asker.inject(1, source, Port::Query, &others[0]);
+    // Longer than what settles an answer that is whole.
+    asker.run(ms(200));
+    for answer in &answers[1..] {
+        asker.inject(1, source, Port::Query, answer);
+    }
+    let (outcome, after) = asker.run_lookup(1, id);
+    assert_eq!(outcome, Outcome::Settled);
+    assert!(after <= ms(60), "{after:?}");
+    assert_eq!(asker.known(1).len(), 50);
+}
+
+#[test]
 fn forged_answers_to_questions_nobody_asked_are_ignored() {
     let mut net = Net::with_hosts(1, 2);
     net.register(0, service("web", "a"));
