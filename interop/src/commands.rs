@@ -30,14 +30,14 @@ fn obey(runtime: &Runtime, arguments: &[&str]) -> Outcome<ExitCode> {
         ["doctor", ref rest @ ..] => runtime
             .block_on(scenarios::doctor::act(rest))
             .map(|()| ExitCode::SUCCESS),
-        ["measure"] => {
+        ["measure", ref names @ ..] => {
             network::check()?;
             runtime
-                .block_on(interruptible(measure::run()))
+                .block_on(interruptible(measure::run(names)))
                 .map(|()| ExitCode::SUCCESS)
         }
         [option, ..] if option.starts_with('-') => {
-            Err("usage: vine-interop [measure | NAME...]".to_owned())
+            Err("usage: vine-interop [measure [look-ups | size | traffic]... | NAME...]".to_owned())
         }
         ref names => {
             network::check()?;

@@ -4,7 +4,8 @@
 //!
 //! - `cargo run --release -p vine-interop` runs every scenario and fails if one does;
 //! - `cargo run --release -p vine-interop -- NAME...` runs those whose names contain one of these;
-//! - `cargo run --release -p vine-interop -- measure` prints how fast it is.
+//! - `cargo run --release -p vine-interop -- measure` prints how fast and how large it is, beside
+//!   others; `measure look-ups`, `measure size` and `measure traffic` print parts of that.
 //!
 //! Each scenario makes namespaces of its own and removes them, also when it fails or is
 //! interrupted. No packet leaves them. The hosts in them are processes of this program
@@ -23,6 +24,8 @@ mod peer;
 mod process;
 #[cfg(target_os = "linux")]
 mod scenarios;
+#[cfg(target_os = "linux")]
+mod size;
 #[cfg(target_os = "linux")]
 mod wire;
 

@@ -157,13 +157,49 @@ impl Host {
             .map(drop)
     }
 
+    /// Turns an interface off.
+    pub(crate) fn down(&self, interface: &str) -> Outcome {
+        self.ip(&["link", "set", interface, "down"]).map(drop)
+    }
+
+    /// Turns an interface on again.
+    pub(crate) fn up(&self, interface: &str) -> Outcome {
+        self.ip(&["link", "set", interface, "up"]).map(drop)
+    }
+
+    /// Makes this switch count what it takes in of mDNS.
+    pub(crate) fn count_mdns(&self) -> Outcome {
+        self.nft(
+            "table bridge wire { counter mdns { }; chain count { \
+            type filter hook prerouting priority 0; \
+            udp dport 5353 counter name mdns accept; udp sport 5353 counter name mdns; }; }",
+        )
+        .map(drop)
+    }
+
+    /// The packets and bytes of mDNS, IP headers included, that this switch has counted.
+    pub(crate) fn mdns_counted(&self) -> Outcome<(u64, u64)> {
+        let listed = self.nft("list counters")?;
+        let after = |word: &str| -> Option<u64> {
+            let mut words = listed.split_whitespace().skip_while(|other| *other != word);
+            words.nth(1)?.parse().ok()
+        };
+        let counted = after("packets").zip(after("bytes"));
+        counted.ok_or_else(|| format!("no counter in {listed:?}"))
+    }
+
+    /// Runs `nft` for this host.
+    fn nft(&self, rules: &str) -> Outcome<String> {
+        ip(&["netns", "exec", &self.namespace, "nft", rules])
+    }
+
     /// Lets nothing in but what comes to UDP port 5353, and what the host says to itself.
     pub(crate) fn firewall(&self) -> Outcome {
         let rules = "table inet firewall { chain input { \
             type filter hook input priority 0; policy drop; \
             iif lo accept; udp dport 5353 accept; \
             icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }; }";
-        ip(&["netns", "exec", &self.namespace, "nft", rules]).map(drop)
+        self.nft(rules).map(drop)
     }
 
     /// Turns IPv6 off, as some operators do.

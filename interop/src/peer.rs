@@ -45,6 +45,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Vine, Self::MdnsSd, Self::Avahi, Self::Zeroconf];
+
     /// What people call it.
     pub(crate) fn name(self) -> &'static str {
         match self {

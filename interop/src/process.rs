@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Outcome, network::Host, peer::Kind};
+use crate::{Outcome, network::Host, peer::Kind, size::Size};
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -114,6 +114,13 @@ impl Peer {
             Some(rest) => Ok(rest.trim().to_owned()),
             None => Err(format!("expected {beginning:?}, the peer said {line:?}")),
         }
+    }
+
+    /// How large it is at present.
+    pub(crate) async fn size(&mut self) -> Outcome<Size> {
+        let answer = self.tell("sized").await?;
+        let pid = answer.strip_prefix("sized ").unwrap_or_default();
+        Size::of(pid).ok_or_else(|| format!("can't tell how large process {pid} is"))
     }
 
     /// Ends it with SIGKILL, so that it says nothing more.

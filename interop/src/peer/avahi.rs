@@ -26,6 +26,9 @@ use crate::Outcome;
 
 const TYPE: &str = "_vine._tcp";
 
+/// The services that the daemon publishes by itself; it notices changes.
+const STATIC: &str = "/etc/avahi/services";
+
 /// How long the daemon may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -54,6 +57,7 @@ impl Avahi {
     /// Starts a bus and a daemon, and waits until the daemon has its host name.
     pub(super) async fn start() -> Outcome<Self> {
         done("mount", &["-t", "tmpfs", "tmpfs", "/run"]).await?;
+        done("mount", &["-t", "tmpfs", "tmpfs", STATIC]).await?;
         for folder in ["/run/dbus", "/run/avahi-daemon"] {
             fs::create_dir(folder).map_err(|error| format!("{folder}: {error}"))?;
         }
@@ -102,6 +106,15 @@ impl Program for Avahi {
         Ok(())
     }
 
+    /// By files, since each avahi-publish would be a process.
+    async fn publish_many(&mut self, instances: Vec<Instance>) -> Outcome {
+        for (number, instance) in instances.iter().enumerate() {
+            let file = format!("{STATIC}/{number}.service");
+            fs::write(&file, described(instance)).map_err(|error| format!("{file}: {error}"))?;
+        }
+        Ok(())
+    }
+
     async fn withdraw(&mut self, label: &str) -> Outcome {
         let child = self.published.remove(label);
         end(child.ok_or("it is not registered")?).await
@@ -136,6 +149,24 @@ impl Program for Avahi {
         }
         end(self.daemon).await
     }
+}
+
+fn described(instance: &Instance) -> String {
+    let subtype = instance.subtype.as_ref();
+    let subtype = subtype.map(|sub| format!("<subtype>{sub}._sub.{TYPE}</subtype>"));
+    let txt: String = instance
+        .txt
+        .iter()
+        .map(|(key, value)| format!("<txt-record>{key}={value}</txt-record>"))
+        .collect();
+    format!(
+        "<?xml version=\"1.0\" standalone=\"no\"?>\
+        <!DOCTYPE service-group SYSTEM \"avahi-service.dtd\">\
+        <service-group><name>{}</name><service><type>{TYPE}</type>{}<port>{}</port>{txt}</service></service-group>",
+        instance.label,
+        subtype.unwrap_or_default(),
+        instance.port
+    )
 }
 
 /// A line of `avahi-browse -p`: `=;eth0;IPv4;label;type;local;host;address;port;"key=value" ...`.

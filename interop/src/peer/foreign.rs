@@ -52,6 +52,7 @@ pub(super) enum Seen {
 /// A foreign program.
 pub(super) trait Program {
     fn publish(&mut self, instance: Instance) -> impl Future<Output = Outcome>;
+    fn publish_many(&mut self, instances: Vec<Instance>) -> impl Future<Output = Outcome>;
     fn withdraw(&mut self, label: &str) -> impl Future<Output = Outcome>;
     /// Browses a type, `_vine._tcp` or a subtype of it, for good.
     fn browse(&mut self, subtype: Option<&str>) -> Outcome<UnboundedReceiver<Seen>>;
@@ -87,10 +88,13 @@ impl<P: Program> Obey for Foreign<P> {
                 Ok(format!("registered {asked}"))
             }
             ["register-many", name, version, count, address, ..] => {
-                for i in 0..count.parse().unwrap_or_default() {
+                let count: u16 = count.parse().unwrap_or_default();
+                let one = |i| {
                     let (id, at) = (format!("{address}-{i}"), format!("{address}:{}", 1 + i));
-                    self.0.publish(instance(name, version, &id, &at)?).await?;
-                }
+                    instance(name, version, &id, &at)
+                };
+                let all = (0..count).map(one).collect::<Outcome<_>>()?;
+                self.0.publish_many(all).await?;
                 Ok(format!("registered {asked}"))
             }
             ["deregister", name, _, id] => {

@@ -1,6 +1,9 @@
 //! The crate mdns-sd.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use mdns_sd::{ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -41,6 +44,15 @@ impl Program for MdnsSd {
         self.daemon
             .register(info)
             .map_err(|error| error.to_string())
+    }
+
+    async fn publish_many(&mut self, instances: Vec<Instance>) -> Outcome {
+        for instance in instances {
+            self.publish(instance).await?;
+            // It refuses more commands at once than its queue holds.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     async fn withdraw(&mut self, label: &str) -> Outcome {

@@ -14,6 +14,16 @@ pub(super) fn all() -> Vec<Scenario> {
             update_and_end(),
         ),
         scenario("a process killed is gone at its ttl", killed()).waits(),
+        scenario(
+            "a process killed and reported is gone after two seconds",
+            reported(),
+        )
+        .waits(),
+        scenario(
+            "a process that is reported but lives stays",
+            reported_alive(),
+        )
+        .waits(),
         scenario("a restart with the same id after a kill", killed_and_back()).waits(),
         scenario("a restart with the same id before the end", handed_over()).waits(),
         scenario("an address that changes", moved()).waits(),
@@ -47,6 +57,30 @@ async fn killed() -> Outcome {
     one.kill().await?;
     expect_event(&mut watch, "delete one").await?;
     within(killed, Duration::from_millis(10_500), "the delete was seen")
+}
+
+async fn reported() -> Outcome {
+    let (a, b) = pair()?;
+    let (mut one, mut watch) = (Peer::start(&a).await?, Peer::start(&b).await?);
+    one.tell(&format!("register {NAME} v1 one 10.77.0.1:80"))
+        .await?;
+    same("snapshot one", &watch.tell(&format!("watch {NAME}")).await?)?;
+    one.kill().await?;
+    let told = Instant::now();
+    watch.tell(&format!("report {NAME} one")).await?;
+    expect_event(&mut watch, "delete one").await?;
+    within(told, Duration::from_millis(2_500), "the delete was seen")
+}
+
+async fn reported_alive() -> Outcome {
+    let (a, b) = pair()?;
+    let (mut one, mut watch) = (Peer::start(&a).await?, Peer::start(&b).await?);
+    one.tell(&format!("register {NAME} v1 one 10.77.0.1:80"))
+        .await?;
+    same("snapshot one", &watch.tell(&format!("watch {NAME}")).await?)?;
+    watch.tell(&format!("report {NAME} one")).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    nothing_more(&mut one, &mut watch).await
 }
 
 async fn killed_and_back() -> Outcome {

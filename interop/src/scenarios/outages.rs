@@ -1,10 +1,16 @@
-//! Hosts that are cut off.
+//! Hosts that are cut off and interfaces that come and go.
+
+use std::time::Duration;
 
 use super::{NAME, Scenario, expect_all, expect_event, finds, same, scenario};
 use crate::{Outcome, network::Host, process::Peer};
 
 pub(super) fn all() -> Vec<Scenario> {
-    vec![scenario("a host cut off and joined again", cut_off()).waits()]
+    vec![
+        scenario("a host cut off and joined again", cut_off()).waits(),
+        scenario("an interface that goes and comes", blinking()).waits(),
+        scenario("an interface that is away for longer than a ttl", away()).waits(),
+    ]
 }
 
 /// Three hosts on a switch, each with a process that holds a node of its name for ten seconds at a
@@ -58,4 +64,46 @@ async fn cut_off() -> Outcome {
         finds(host, ALL).await?;
     }
     Ok(())
+}
+
+/// So shortly that nothing runs out.
+async fn blinking() -> Outcome {
+    let (hosts, _switch, mut peers) = three().await?;
+    let [a, _, c] = &mut peers[..] else {
+        return Err("not three".to_owned());
+    };
+    hosts[2].down("eth0")?;
+    c.expect("stale").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    hosts[2].up("eth0")?;
+    c.expect("live").await?;
+    for host in &hosts {
+        finds(host, ALL).await?;
+    }
+    // Nobody has seen anything else.
+    a.tell(&format!("register {NAME} v1 d 10.77.0.1:81"))
+        .await?;
+    expect_event(a, "create d").await?;
+    expect_event(c, "create d").await
+}
+
+/// The host that is away forgets nobody; the others forget what is there.
+async fn away() -> Outcome {
+    let (hosts, _switch, mut peers) = three().await?;
+    let [a, b, c] = &mut peers[..] else {
+        return Err("not three".to_owned());
+    };
+    hosts[2].down("eth0")?;
+    c.expect("stale").await?;
+    expect_event(a, "delete c").await?;
+    expect_event(b, "delete c").await?;
+    // Longer than the records of the others would have lasted.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    hosts[2].up("eth0")?;
+    c.expect("live").await?;
+    expect_event(a, "create c").await?;
+    expect_event(b, "create c").await?;
+    a.tell(&format!("register {NAME} v1 d 10.77.0.1:81"))
+        .await?;
+    expect_event(c, "create d").await
 }
