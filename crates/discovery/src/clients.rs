@@ -2,7 +2,10 @@
 //!
 //! | feature | gives | for |
 //! |---|---|---|
-//! | `tower` | [`tower::Balanced`], [`tower::Discover`] | any protocol with a tower service |
+//! | `tower` | `tower::Balanced`, `tower::Discover` | any protocol with a tower service |
+//! | `tonic` | `tonic::Channel` | clients that tonic generates, plain and TLS, streams included |
+//! | `hyper` | `hyper::Client` | `http://go.vine.helloworld/path` by hyper |
+//! | `reqwest` | `reqwest::Client` | the same by reqwest |
 //! //! //! //!
 //! They have in common:
 //!
@@ -17,10 +20,26 @@
 mod attempts;
 mod budget;
 mod error;
+#[cfg(feature = "hyper")]
+mod hosts;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "hyper")]
+pub mod hyper;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "tonic")]
+pub mod tonic;
+#[cfg(feature = "tower")]
 pub mod tower;
+
+use std::time::Duration;
 
 pub(crate) use attempts::Attempts;
 pub use attempts::Ending;
 pub(crate) use budget::Budget;
 pub use budget::Retries;
 pub use error::{BoxError, CallError};
+
+/// How long connecting to a node may take, unless set.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -62,7 +62,7 @@
 //!    ([`CacheOptions::snapshots`]).
 
 mod cache;
-#[cfg(feature = "tower")]
+#[cfg(any(feature = "tower", feature = "http"))]
 pub mod clients;
 mod known;
 mod selector;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::NoNode;
+use crate::{Guard, NoNode, Selector};
 
 /// An error of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,7 +31,7 @@ pub enum CallError {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The call was sent to a node, and that failed.
-    #[error("node {node} of {service} at {address}: {source}")]
+    #[error("node {node} of {service} at {address}: {}", causes(&**source))]
     #[non_exhaustive]
     Failed {
         /// The service.
@@ -43,4 +43,33 @@ pub enum CallError {
         /// How it failed.
         source: BoxError,
     },
+    /// The request was no service's, or no proper one.
+    #[error(transparent)]
+    Elsewhere(BoxError),
+}
+
+impl CallError {
+    pub(crate) fn failed(selector: &Selector, guard: &Guard, source: BoxError) -> Self {
+        let node = guard.node();
+        Self::Failed {
+            service: Arc::clone(selector.subscription().name()),
+            node: Arc::clone(&node.id),
+            address: Arc::clone(&node.address),
+            source,
+        }
+    }
+}
+
+/// An error with what caused it.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -4,3 +4,5 @@
 
 mod balanced;
 mod discover;
+mod grpc;
+mod http;

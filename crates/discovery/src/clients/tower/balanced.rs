@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Guard, NoNode, Peer, Pick, Selector,
-    clients::{Attempts, BoxError, Budget, CallError, Retries},
+    clients::{Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Retries},
 };
 
 /// A tower service that calls the nodes of a selector: it keeps a connection to each, made in the
@@ -90,7 +90,7 @@ impl Balanced<(), ()> {
             selector,
             policy: Once,
             retries: Retries::new(),
-            connect_timeout: Duration::from_secs(2),
+            connect_timeout: CONNECT_TIMEOUT,
         }
     }
 }
@@ -212,6 +212,7 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
             let ending = self.policy.ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.take()
+                && self.policy.is_whole(&next)
                 && attempts.again(&guard, ending, || self.policy.is_idempotent(&next))
             {
                 request = next;
@@ -222,7 +223,7 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
                     self.policy.hold(&mut response, guard);
                     Ok(response)
                 }
-                Err(error) => Err(self.failed(&guard, error.into())),
+                Err(error) => Err(CallError::failed(&self.selector, &guard, error.into())),
             };
         }
     }
@@ -301,16 +302,6 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
     fn unreachable(&self, source: Arc<dyn Error + Send + Sync>) -> CallError {
         let service = Arc::clone(self.selector.subscription().name());
         CallError::Unreachable { service, source }
-    }
-
-    fn failed(&self, guard: &Guard, source: BoxError) -> CallError {
-        let node = guard.node();
-        CallError::Failed {
-            service: Arc::clone(self.selector.subscription().name()),
-            node: Arc::clone(&node.id),
-            address: Arc::clone(&node.address),
-            source,
-        }
     }
 }
 

@@ -8,6 +8,12 @@ pub trait Policy<Request, Response, Error>: fmt::Debug + Send + Sync + 'static {
     /// What a second attempt would send; none if there can't be one.
     fn copy(&self, request: &Request) -> Option<Request>;
 
+    /// Whether a copy made before the first attempt is still complete after it.
+    fn is_whole(&self, copy: &Request) -> bool {
+        let _ = copy;
+        true
+    }
+
     /// Whether the call does no harm when a node acts on it twice.
     fn is_idempotent(&self, request: &Request) -> bool;
 

@@ -1,0 +1,216 @@
+//! For hyper: [`Client`], to which `http://go.vine.helloworld/path` is a URL.
+
+use std::{fmt, sync::Arc};
+
+use ::http::{
+    HeaderValue, Request, Response, Uri,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use ::hyper::body::Incoming;
+use bytes::Bytes;
+use http_body::Body;
+use hyper_util::{
+    client::legacy::{Client as Pool, Error as PoolError, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::Instant;
+
+use super::{
+    Attempts, BoxError, Budget, CallError, Ending, Retries,
+    hosts::Hosts,
+    http::{
+        Held, Idempotent, Replay, copy, is_idempotent as by_http, of_status, pick, was_not_sent,
+    },
+};
+use crate::{Cache, Guard, Selector};
+
+/// An HTTP client that calls services by their names.
+///
+/// The node is chosen anew for each request, of those of the service that the URL names; connections
+/// are kept for each node. The header `Host` is the name, unless the request has one.
+///
+/// # Which names can stand in a URL
+/// The host of a URL without a port is the name of a service in the cache's own namespace:
+/// `http://go.vine.helloworld/path`. Upper case counts as lower case there. A service whose name can't be
+/// written so, one in another namespace, or one whose nodes are to be chosen in another way gets
+/// a name for URLs by [`with_service`](Self::with_service).
+///
+/// A URL with a port or with an IP address goes where it says, as with any client. Services are called
+/// by `http`, not by `https`.
+///
+/// ```no_run
+/// # async fn call(cache: vine_discovery::Cache) -> Result<(), Box<dyn std::error::Error>> {
+/// use bytes::Bytes;
+/// use http_body_util::{BodyExt, Empty};
+/// use vine_discovery::clients::hyper::Client;
+///
+/// let client: Client<Empty<Bytes>> = Client::new(cache);
+/// let answer = client.get("http://go.vine.helloworld/".parse()?).await?;
+/// println!("{:?}", answer.into_body().collect().await?.to_bytes());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client<B> {
+    inner: Arc<Inner<B>>,
+}
+
+struct Inner<B> {
+    hosts: Hosts,
+    pool: Pool<HttpConnector, Replay<B>>,
+    budget: Budget,
+}
+
+impl<B> Client<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// A client that finds services in a cache; [`LeastLoaded`](crate::LeastLoaded) chooses.
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        Self::with_retries(cache, Retries::new())
+    }
+
+    /// [`new`](Self::new), with how often calls are tried again.
+    #[must_use]
+    pub fn with_retries(cache: Cache, retries: Retries) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(super::CONNECT_TIMEOUT));
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self {
+            inner: Arc::new(Inner {
+                hosts: Hosts::new(cache),
+                pool,
+                budget: Budget::new(retries, Instant::now()),
+            }),
+        }
+    }
+
+    /// Gives the service of a selector a name for URLs.
+    #[must_use]
+    pub fn with_service(self, host: &str, selector: Selector) -> Self {
+        self.inner.hosts.insert(host, selector);
+        self
+    }
+
+    /// Sends a GET.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn get(&self, uri: Uri) -> Result<Response<Held<Incoming>>, CallError>
+    where
+        B: Default,
+    {
+        let mut request = Request::new(B::default());
+        *request.uri_mut() = uri;
+        self.request(request).await
+    }
+
+    /// Sends a request, and again where that may be done; see [`clients`](crate::clients).
+    ///
+    /// # Errors
+    /// [`CallError`]. A status such as 404 or 503 is an answer, no error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the call, which a node may have acted on.
+    pub async fn request(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Held<Incoming>>, CallError> {
+        let inner = &*self.inner;
+        let mut request = request.map(Replay::new);
+        let Some(selector) = inner.hosts.selector(request.uri()).await? else {
+            let sent = inner.pool.request(request).await;
+            return match sent {
+                Ok(response) => Ok(response.map(Held::new)),
+                Err(error) => Err(CallError::Elsewhere(error.into())),
+            };
+        };
+        let name = name(&request)?;
+        request.headers_mut().entry(HOST).or_insert(name);
+        let mut attempts = Attempts::new(&inner.budget);
+        loop {
+            let mut guard = pick(&selector, &mut attempts).await?;
+            address(&mut request, &guard)?;
+            let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
+            let result = inner.pool.request(request).await;
+            let ending = ending(result.as_ref());
+            ending.report(&mut guard);
+            if let Some(next) = spare
+                && next.body().is_whole()
+                && attempts.again(&guard, ending, || is_idempotent(&next))
+            {
+                request = next;
+                continue;
+            }
+            return match result {
+                Ok(response) => {
+                    let mut response = response.map(Held::new);
+                    response.body_mut().hold(guard);
+                    Ok(response)
+                }
+                Err(error) => Err(CallError::failed(&selector, &guard, error.into())),
+            };
+        }
+    }
+}
+
+fn is_idempotent<B>(request: &Request<B>) -> bool {
+    match request.extensions().get() {
+        Some(Idempotent(said)) => *said,
+        None => by_http(request.method(), request.headers()),
+    }
+}
+
+fn name<B>(request: &Request<B>) -> Result<HeaderValue, CallError> {
+    let host = request.uri().host().unwrap_or_default();
+    HeaderValue::from_str(host).map_err(|error| CallError::InvalidUrl {
+        url: request.uri().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Sends the request to a node.
+fn address<B>(request: &mut Request<B>, guard: &Guard) -> Result<(), CallError> {
+    let invalid = |error: ::http::Error| CallError::InvalidUrl {
+        url: guard.node().address.to_string(),
+        reason: error.to_string(),
+    };
+    let authority = Authority::try_from(&*guard.node().address);
+    let mut parts = ::http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority.map_err(|error| invalid(error.into()))?);
+    let path = request.uri().path_and_query().cloned();
+    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| invalid(error.into()))?;
+    Ok(())
+}
+
+fn ending(result: Result<&Response<Incoming>, &PoolError>) -> Ending {
+    match result {
+        Ok(response) => of_status(response.status()),
+        Err(error) if error.is_connect() => Ending::Refused,
+        Err(error) if was_not_sent(error) => Ending::Unsent,
+        Err(_) => Ending::Failed,
+    }
+}
+
+impl<B> Clone for Client<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<B> fmt::Debug for Client<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("hosts", &self.inner.hosts)
+            .finish_non_exhaustive()
+    }
+}

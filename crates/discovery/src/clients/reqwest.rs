@@ -1,0 +1,184 @@
+//! For reqwest: [`Client`], to which `http://go.vine.helloworld/path` is a URL.
+
+use std::{fmt, sync::Arc};
+
+use ::http::{HeaderValue, Uri, header::HOST};
+use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response};
+use tokio::time::Instant;
+
+use super::{
+    Attempts, Budget, CallError, Ending, Retries,
+    hosts::Hosts,
+    http::{is_idempotent, of_status, pick, was_not_sent},
+};
+use crate::{Cache, Guard, Selector};
+
+/// An HTTP client that calls services by their names.
+///
+/// As [`hyper::Client`](super::hyper::Client) (which says what names can stand in a URL), with the
+/// requests and answers of reqwest. Settings are those of the [`reqwest::Client`](::reqwest::Client)
+/// it is made from.
+///
+/// The [`url`](Response::url) of an answer is the one at the node, and a relative redirect goes to the
+/// same node. A call counts as under way until the head of its answer. What is to be tried again must
+/// have a body that is not a stream.
+///
+/// ```no_run
+/// # async fn call(cache: vine_discovery::Cache) -> Result<(), Box<dyn std::error::Error>> {
+/// use vine_discovery::clients::reqwest::Client;
+///
+/// let client = Client::new(cache);
+/// let answer = client.get("http://go.vine.helloworld/").await?;
+/// println!("{}", answer.text().await?);
+///
+/// let order = client.http().post("http://go.vine.orders/").body("two of them");
+/// client.send(order).await?.error_for_status()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    http: ::reqwest::Client,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    hosts: Hosts,
+    budget: Budget,
+}
+
+impl Client {
+    /// A client that finds services in a cache; [`LeastLoaded`](crate::LeastLoaded) chooses. Uses no
+    /// proxy: a proxy could not find the nodes.
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        let http = ::reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(super::CONNECT_TIMEOUT);
+        Self::with_client(cache, http.build().unwrap_or_default(), Retries::new())
+    }
+
+    /// A client that sends by this one, and tries calls again so often.
+    #[must_use]
+    pub fn with_client(cache: Cache, http: ::reqwest::Client, retries: Retries) -> Self {
+        let inner = Inner {
+            hosts: Hosts::new(cache),
+            budget: Budget::new(retries, Instant::now()),
+        };
+        Self {
+            http,
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Gives the service of a selector a name for URLs.
+    #[must_use]
+    pub fn with_service(self, host: &str, selector: Selector) -> Self {
+        self.inner.hosts.insert(host, selector);
+        self
+    }
+
+    /// The client it sends by, to make requests with. What that sends itself knows no services.
+    #[must_use]
+    pub fn http(&self) -> &::reqwest::Client {
+        &self.http
+    }
+
+    /// Sends a GET.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn get(&self, url: impl IntoUrl + Send) -> Result<Response, CallError> {
+        self.send(self.http.request(Method::GET, url)).await
+    }
+
+    /// Sends what was made by [`http`](Self::http).
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); [`CallError::Elsewhere`] if it is no proper request.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+        let request = request.build();
+        let request = request.map_err(|error| CallError::Elsewhere(error.into()))?;
+        self.execute(request).await
+    }
+
+    /// Sends a request, and again where that may be done; see [`clients`](crate::clients).
+    ///
+    /// # Errors
+    /// [`CallError`]. A status such as 404 or 503 is an answer, no error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the call, which a node may have acted on.
+    pub async fn execute(&self, mut request: Request) -> Result<Response, CallError> {
+        let uri: Uri = request
+            .url()
+            .as_str()
+            .parse()
+            .map_err(|error| invalid(&request, &error))?;
+        let Some(selector) = self.inner.hosts.selector(&uri).await? else {
+            let sent = self.http.execute(request).await;
+            return sent.map_err(|error| CallError::Elsewhere(error.into()));
+        };
+        let name = HeaderValue::from_str(uri.host().unwrap_or_default())
+            .map_err(|error| invalid(&request, &error))?;
+        request.headers_mut().entry(HOST).or_insert(name);
+        let mut attempts = Attempts::new(&self.inner.budget);
+        loop {
+            let mut guard = pick(&selector, &mut attempts).await?;
+            address(&mut request, &guard)?;
+            let spare = attempts.is_another_left().then(|| request.try_clone());
+            let result = self.http.execute(request).await;
+            let ending = ending(result.as_ref());
+            ending.report(&mut guard);
+            if let Some(next) = spare.flatten()
+                && attempts.again(&guard, ending, || {
+                    is_idempotent(next.method(), next.headers())
+                })
+            {
+                request = next;
+                continue;
+            }
+            return result.map_err(|error| CallError::failed(&selector, &guard, error.into()));
+        }
+    }
+}
+
+/// Sends the request to a node.
+fn address(request: &mut Request, guard: &Guard) -> Result<(), CallError> {
+    let url = format!("http://{}/", guard.node().address);
+    let mut node = url
+        .parse::<::reqwest::Url>()
+        .map_err(|error| CallError::InvalidUrl {
+            url,
+            reason: error.to_string(),
+        })?;
+    node.set_path(request.url().path());
+    node.set_query(request.url().query());
+    *request.url_mut() = node;
+    Ok(())
+}
+
+fn invalid(request: &Request, error: &dyn std::error::Error) -> CallError {
+    CallError::InvalidUrl {
+        url: request.url().to_string(),
+        reason: error.to_string(),
+    }
+}
+
+fn ending(result: Result<&Response, &::reqwest::Error>) -> Ending {
+    match result {
+        Ok(response) => of_status(response.status()),
+        Err(error) if error.is_connect() => Ending::Refused,
+        Err(error) if was_not_sent(error) => Ending::Unsent,
+        Err(_) => Ending::Failed,
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("hosts", &self.inner.hosts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+use ::hyper::body::Incoming;
+use ::tonic::{Code, body::Body};
+use http::{Request, Response};
+
+use crate::{
+    Guard,
+    clients::{
+        Ending,
+        http::{Held, Idempotent, Replay, copy, was_not_sent},
+        tower::Policy,
+    },
+};
+
+/// What gRPC says of calls and nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grpc {
+    idempotent: bool,
+}
+
+impl Grpc {
+    pub(super) fn new(idempotent: bool) -> Self {
+        Self { idempotent }
+    }
+}
+
+type Call = Request<Replay<Body>>;
+type Answer = Response<Held<Incoming>>;
+
+impl Policy<Call, Answer, hyper::Error> for Grpc {
+    fn copy(&self, request: &Call) -> Option<Call> {
+        copy(request)
+    }
+
+    fn is_whole(&self, request: &Call) -> bool {
+        request.body().is_whole()
+    }
+
+    fn is_idempotent(&self, request: &Call) -> bool {
+        let said = request.extensions().get::<Idempotent>();
+        said.map_or(self.idempotent, |Idempotent(is)| *is)
+    }
+
+    fn ending(&self, result: Result<&Answer, &hyper::Error>) -> Ending {
+        match result {
+            Ok(answer) => of_answer(answer),
+            Err(error) if was_not_sent(error) => Ending::Unsent,
+            Err(_) => Ending::Failed,
+        }
+    }
+
+    fn hold(&self, response: &mut Answer, guard: Guard) {
+        response.body_mut().hold(guard);
+    }
+}
+
+/// An error without an answer stands in the headers already.
+fn of_answer(answer: &Answer) -> Ending {
+    let status = answer.headers().get("grpc-status");
+    match status.map(|status| Code::from_bytes(status.as_bytes())) {
+        Some(Code::Unavailable) => Ending::Failed,
+        Some(Code::Internal | Code::Unknown | Code::DataLoss | Code::DeadlineExceeded) => {
+            Ending::Faulty
+        }
+        _ if answer.status().is_server_error() => Ending::Failed,
+        _ => Ending::Answered,
+    }
+}
