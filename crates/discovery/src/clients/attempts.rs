@@ -35,10 +35,16 @@ impl Ending {
     }
 }
 
+/// How often a call is tried again that no node has seen.
+const UNSEEN: u32 = 8;
+
 /// The attempts of one call.
 pub(crate) struct Attempts<'a> {
     budget: &'a Budget,
     left: u32,
+    /// For those that no node has seen: they do no harm, so they may go through several nodes that
+    /// are gone.
+    unseen_left: u32,
     tried: SmallVec<[Arc<str>; 2]>,
 }
 
@@ -48,13 +54,18 @@ impl<'a> Attempts<'a> {
         Self {
             budget,
             left: budget.rules().attempts.saturating_sub(1),
+            unseen_left: if budget.rules().attempts > 1 {
+                UNSEEN
+            } else {
+                0
+            },
             tried: SmallVec::new(),
         }
     }
 
     /// Whether there may be another attempt, as far as is known before this one.
     pub(crate) fn is_another_left(&self) -> bool {
-        self.left > 0
+        self.left > 0 || self.unseen_left > 0
     }
 
     /// The ids of nodes that it was tried on.
@@ -74,15 +85,16 @@ impl<'a> Attempts<'a> {
         ending: Ending,
         idempotent: impl FnOnce() -> bool,
     ) -> bool {
-        let may = match ending {
-            Ending::Answered | Ending::Faulty => false,
-            Ending::Failed => idempotent(),
-            Ending::Unsent | Ending::Refused => true,
+        let left = match ending {
+            Ending::Answered | Ending::Faulty => return false,
+            Ending::Failed if !idempotent() => return false,
+            Ending::Failed => &mut self.left,
+            Ending::Unsent | Ending::Refused => &mut self.unseen_left,
         };
-        if !may || self.left == 0 || !self.budget.spend(Instant::now()) {
+        if *left == 0 || !self.budget.spend(Instant::now()) {
             return false;
         }
-        self.left -= 1;
+        *left -= 1;
         self.tried.push(Arc::clone(&guard.node().id));
         true
     }

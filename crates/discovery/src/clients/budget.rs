@@ -15,7 +15,9 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Retries {
-    /// How often one call is tried, the first time included. 3 by default.
+    /// How often one call is sent, the first time included. 3 by default. Attempts that no node has
+    /// seen, as the connection was refused, do not count: of them there may be eight more, unless this
+    /// is 1.
     pub attempts: u32,
     /// Which share of all calls may be tried again. 0.2 by default.
     pub share: f64,

@@ -98,14 +98,16 @@ async fn a_generated_client_calls_by_name() {
 async fn calls_go_on_while_a_node_stops_and_its_stream_ends_in_its_own_time() {
     let (a, b) = (Backend::start("a").await, Backend::start("b").await);
     let cache = cache([&a, &b]).await;
-    let mut client = HealthClient::new(round_robin(&cache));
+    let channel = round_robin(&cache);
+    let mut updates = channel.selector().updates();
+    let mut client = HealthClient::new(channel);
     let mut stream = loop {
-        let mut stream = client.watch(check("a")).await.unwrap().into_inner();
-        let first = stream.message().await.unwrap().unwrap();
-        if first.status == 1 {
-            break stream;
+        // The other one does not know it.
+        if let Ok(stream) = client.watch(check("a")).await {
+            break stream.into_inner();
         }
     };
+    assert_eq!(stream.message().await.unwrap().unwrap().status, 1);
     a.stop.send(()).unwrap();
     for _ in 0..100 {
         client.check(check("")).await.unwrap();
@@ -114,6 +116,7 @@ async fn calls_go_on_while_a_node_stops_and_its_stream_ends_in_its_own_time() {
         .deregister(&Service::new(NAME, "v1").with_node(a.node.clone()))
         .await
         .unwrap();
+    while updates.next().await.len() > 1 {}
     for _ in 0..100 {
         client.check(check("b")).await.unwrap();
     }
