@@ -393,8 +393,9 @@ impl Engine {
         self.end_lookup(id);
     }
 
-    /// Packets were lost before they could be read: look-ups ask once more before they settle.
+    /// Packets were lost before they could be read: look-ups ask again before they settle.
     pub fn lose_packets(&mut self) {
+        self.lookups_lost_packets();
         for link in self.links.iter_mut() {
             link.delays.lossy = true;
         }

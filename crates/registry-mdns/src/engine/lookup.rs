@@ -39,6 +39,11 @@ const FETCHING: Duration = Duration::from_secs(3);
 const ANSWERABLE: Duration = Duration::from_secs(2);
 const MAX_ASKED: usize = 4_096;
 
+/// How long the rest of an answer of several packets is waited for when nothing new comes, before it
+/// counts as lost.
+const REST: Duration = Duration::from_millis(100);
+/// How often a question is asked again for that at most.
+const MAX_REPEATS: u8 = 4;
 /// Of so many at a time it is remembered that their answers are not whole.
 const MAX_UNFINISHED: usize = 256;
 
@@ -69,8 +74,12 @@ pub(super) struct Lookup {
     news: HashMap<LinkId, Instant>,
     /// Who has begun an answer of several packets, and not ended it.
     unfinished: Vec<Source>,
-    /// Whether the question was asked again before settling, because packets get lost.
-    asked_again: bool,
+    /// How often the question was asked again before settling, because packets get lost.
+    repeats: u8,
+    /// How many instances had answered when it was asked last.
+    heard_before: usize,
+    /// Whether packets were lost since then.
+    has_lost: bool,
     alarm: Alarm,
 }
 
@@ -119,7 +128,9 @@ impl Engine {
             heard: HashSet::default(),
             news: HashMap::new(),
             unfinished: Vec::new(),
-            asked_again: false,
+            repeats: 0,
+            heard_before: 0,
+            has_lost: false,
             alarm: Alarm::default(),
         };
         lookup.found = lookup.found || self.has_found(&lookup);
@@ -150,6 +161,13 @@ impl Engine {
         for id in ids {
             self.finish(id, Outcome::Offline);
         }
+    }
+
+    /// Packets were lost, which may have been answers.
+    pub(super) fn lookups_lost_packets(&mut self) {
+        self.lookups
+            .values_mut()
+            .for_each(|lookup| lookup.has_lost = true);
     }
 
     pub(super) fn lookup_due(&mut self, now: Instant, at: Instant, id: LookupId) {
@@ -302,7 +320,9 @@ impl Engine {
                 let links: Vec<_> = links.map(|link| link.id).collect();
                 if let Some(lookup) = self.lookups.get_mut(&id) {
                     lookup.unfinished.clear();
-                    lookup.asked_again = true;
+                    lookup.repeats += 1;
+                    lookup.heard_before = lookup.heard.len();
+                    lookup.has_lost = false;
                     lookup.news.extend(links.iter().map(|link| (*link, now)));
                 }
                 self.ask_round(now, id, &links);
@@ -358,7 +378,19 @@ impl Engine {
         if quiet > now {
             return Standing::Open(quiet);
         }
-        if !lookup.asked_again && self.links.iter().any(|link| link.delays.lossy) {
+        let is_whole = lookup.unfinished.is_empty();
+        let rest = quiet + if is_whole { Duration::ZERO } else { REST };
+        if rest > now {
+            return Standing::Open(rest);
+        }
+        // As long as repeating brings what was lost before, there may be more of it.
+        let is_worth_it = match lookup.repeats {
+            0 => self.links.iter().any(|link| link.delays.lossy),
+            MAX_REPEATS.. => false,
+            _ => lookup.heard.len() > lookup.heard_before,
+        };
+        let has_lost = !is_whole || lookup.has_lost;
+        if is_worth_it || has_lost && lookup.repeats < MAX_REPEATS {
             return Standing::AskAgain;
         }
         let until = self
