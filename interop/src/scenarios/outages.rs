@@ -81,7 +81,9 @@ async fn blinking() -> Outcome {
         finds(host, ALL).await?;
     }
     // Nobody has seen anything else.
-    a.tell(&format!("register {NAME} v1 d 10.77.0.1:81"))
+    let mut another = Peer::start(&hosts[0]).await?;
+    another
+        .tell(&format!("register {NAME} v1 d 10.77.0.1:81"))
         .await?;
     expect_event(a, "create d").await?;
     expect_event(c, "create d").await

@@ -1,6 +1,10 @@
 //! Many nodes, many processes.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use vine_registry::{Node, Wait};
 
@@ -45,6 +49,25 @@ fn populated(seed: u64, processes: usize, nodes: usize) -> Net {
         host.is_connected = true;
     }
     net
+}
+
+#[test]
+fn s18_5_the_end_of_a_long_answer_is_waited_for_and_asked_for_when_lost() {
+    static LOST: AtomicU32 = AtomicU32::new(0);
+    let mut net = populated(1, 1, 200);
+    let reader = add_process(&mut net);
+    net.run(secs(5));
+    net.tamper = Some(|from, _, message| {
+        let is_end = from == 0 && !message.questions.is_empty() && !message.truncated;
+        let is_lost = is_end && LOST.fetch_add(1, Ordering::Relaxed) == 0;
+        (!is_lost).then(|| message.clone())
+    });
+    net.browse(reader, of("web"));
+    let id = net.lookup(reader, of("web"), Wait::Settled);
+    let (outcome, after) = net.run_lookup(reader, id);
+    assert_eq!(outcome, Outcome::Settled);
+    assert_eq!(net.known(reader).len(), 200, "after {after:?}");
+    assert!(LOST.load(Ordering::Relaxed) > 1, "asked again");
 }
 
 /// The traffic from two minutes on, with ten processes that browse.
