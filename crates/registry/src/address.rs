@@ -16,11 +16,8 @@ impl<'a> HostPort<'a> {
     /// Takes `host:port` apart; IPv6 addresses stand in brackets, with a zone if need be.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let port = port.parse().ok()?;
+        let colon = text.bytes().rposition(|b| b == b':')?;
+        let (host, port) = (&text[..colon], number(&text[colon + 1..])?);
         let host = match host.strip_prefix('[') {
             Some(bracketed) => bracketed.strip_suffix(']').filter(|host| is_v6(host))?,
             None => Some(host).filter(|host| is_name(host))?,
@@ -53,22 +50,44 @@ fn is_zone(zone: &str) -> bool {
     !zone.is_empty() && zone.chars().all(may_be)
 }
 
+/// A port: digits and nothing else.
+fn number(port: &str) -> Option<u16> {
+    let mut number = None;
+    for b in port.bytes() {
+        let digit = b.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number = Some(u16::checked_add(
+            number.unwrap_or(0_u16).checked_mul(10)?,
+            digit.into(),
+        )?);
+    }
+    number
+}
+
 /// An IPv4 address or a host name: labels of 1 to 63 bytes, 253 bytes in all; letters may be any.
 fn is_name(host: &str) -> bool {
     let mut label = 0;
-    let fits = host.bytes().all(|b| {
-        let ends = b == b'.';
-        let fits = if ends {
-            label > 0
-        } else {
-            label < 63 && (b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | 0x80..))
-        };
-        label = if ends { 0 } else { label + 1 };
-        fits
-    });
+    for b in host.bytes() {
+        let is_end = b == b'.';
+        if is_end && label == 0 || !is_end && (label == 63 || !MAY_BE[usize::from(b)]) {
+            return false;
+        }
+        label = if is_end { 0 } else { label + 1 };
+    }
     let may_be = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    fits && label > 0 && host.len() <= 253 && (host.is_ascii() || host.chars().all(may_be))
+    label > 0 && host.len() <= 253 && (host.is_ascii() || host.chars().all(may_be))
 }
+
+/// The bytes of names, those of letters beyond ASCII among them.
+const MAY_BE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        let ascii = b as u8;
+        table[b] = ascii.is_ascii_alphanumeric() || matches!(ascii, b'-' | b'_' | 0x80..);
+        b += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +102,7 @@ mod tests {
             ("host.example:8080", "host.example", 8080),
             ("bücher:1", "bücher", 1),
             ("a:0", "a", 0),
+            ("a-b_c.d:65535", "a-b_c.d", 65535),
         ] {
             assert_eq!(
                 HostPort::parse(text),
@@ -99,6 +119,8 @@ mod tests {
             "a:",
             "a:65536",
             "a:+1",
+            "a:1x",
+            "a:99999999999999999999",
             "::1:80",
             "[::1]",
             "[::1%]:1",
