@@ -1,9 +1,9 @@
-//! Makes the gRPC example's code from its .proto, without `protoc`.
+//! Makes the gRPC examples' code from their .proto, without `protoc`.
 
 #[cfg(feature = "grpc")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["greeter.proto"], ["proto"])?;
+    let files = protox::compile(["greeter.proto", "parlour.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }

@@ -2,3 +2,5 @@
 //! program to show.
 
 pub mod file_registry;
+#[cfg(feature = "clients")]
+pub mod nodes;

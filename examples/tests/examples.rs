@@ -37,6 +37,65 @@ async fn watch_shows_who_comes_and_goes() {
     assert!(watch.end().await.success());
 }
 
+/// Each calls three nodes of its own, one of which stops, and ends by itself.
+#[cfg(feature = "clients")]
+async fn calls_by_name(example: &str) {
+    let mut example = Process::start(example, &[]);
+    let said = example.prints("times Hello, this is ").await;
+    assert!(said.contains("while eve stops"), "{said}");
+    assert!(said.contains("None failed"), "{said}");
+    assert!(example.end().await.success());
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn reqwest_calls_by_name() {
+    calls_by_name("call_reqwest").await;
+}
+
+#[cfg(feature = "hyper")]
+#[tokio::test]
+async fn hyper_calls_by_name() {
+    calls_by_name("call_hyper").await;
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn tower_calls_by_name() {
+    calls_by_name("call_tower").await;
+}
+
+#[cfg(feature = "grpc")]
+#[tokio::test]
+async fn tonic_calls_by_name_plain_and_by_tls() {
+    let mut example = Process::start("call_tonic", &[]);
+    let plain = example.prints("By TLS").await;
+    let tls = example.prints("times Hello, this is ").await;
+    for said in [plain, tls] {
+        for part in ["One, said ", "three, said ", "None failed"] {
+            assert!(said.contains(part), "no {part:?} in:\n{said}");
+        }
+    }
+    assert!(example.end().await.success());
+}
+
+/// Any HTTP service of another process is called as well.
+#[cfg(feature = "hyper")]
+#[tokio::test]
+async fn hyper_calls_what_a_registry_knows() {
+    let meeting = Meeting::new();
+    let flags = meeting.flags();
+    let mut hello = Process::start("helloworld", &flags);
+    hello.prints("registered").await;
+    let registry: Vec<_> = flags
+        .into_iter()
+        .filter(|flag| flag.starts_with("--registry"))
+        .collect();
+    let mut example = Process::start("call_hyper", &registry);
+    example.prints("Hello, world!").await;
+    assert!(example.end().await.success());
+}
+
 #[cfg(feature = "grpc")]
 #[tokio::test]
 async fn greeter_greets_and_tells_its_health() {
