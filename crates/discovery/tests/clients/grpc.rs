@@ -21,6 +21,9 @@ use vine_registry::{MemoryRegistry, Node, RegistryExt, Service, TlsOptions};
 
 const NAME: &str = "go.vine.test";
 
+/// Longer than connecting takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A gRPC server that tells its health.
 struct Backend {
     node: Node,
@@ -79,7 +82,8 @@ fn check(service: &str) -> HealthCheckRequest {
 
 fn round_robin(cache: &Cache) -> Channel {
     let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());
-    Channel::builder(selector.build()).build().unwrap()
+    let builder = Channel::builder(selector.build()).connect_timeout(PATIENCE);
+    builder.build().unwrap()
 }
 
 #[tokio::test]
@@ -158,6 +162,7 @@ async fn what_was_accepted_and_broken_off_is_tried_again_only_if_it_does_no_harm
     let make = |idempotent| {
         let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());
         Channel::builder(selector.build())
+            .connect_timeout(PATIENCE)
             .idempotent(idempotent)
             .build()
             .unwrap()
@@ -185,7 +190,8 @@ async fn the_certificate_must_be_the_services() {
     let cache = cache([&backend]).await;
     let channel = |tls: TlsOptions| {
         let selector = Selector::builder(cache.subscribe(NAME)).build();
-        Channel::builder(selector).tls(tls).build().unwrap()
+        let builder = Channel::builder(selector).connect_timeout(PATIENCE);
+        builder.tls(tls).build().unwrap()
     };
     let trusted = TlsOptions::new().with_ca(cert.pem());
     HealthClient::new(channel(trusted.clone()))
