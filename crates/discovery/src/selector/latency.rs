@@ -20,6 +20,9 @@ const UNANSWERED: Duration = Duration::from_millis(100);
 /// Ticks of 2^14 ns, about 16 us: 32 bits of them last for 19 hours.
 const TICK: u32 = 14;
 
+/// What of that time a tick is.
+const PER_TICK: f32 = (1 << TICK) as f32 / FADE.as_nanos() as f32;
+
 /// What a [`Latency`] holds.
 #[derive(Clone, Copy)]
 struct Average {
@@ -32,7 +35,7 @@ impl Latency {
     /// Takes a call in that took so long and ended `now`, after the selector was made. If it did not
     /// succeed, it took at least so long.
     pub(super) fn record(&self, now: Duration, took: Duration, succeeded: bool) {
-        let took = (took.as_secs_f64() * 1e9) as f32;
+        let took = took.as_secs() as f32 * 1e9 + took.subsec_nanos() as f32;
         let at = ticks(now);
         let update = |bits: u64| {
             let average = Average::from_bits(bits);
@@ -46,9 +49,10 @@ impl Latency {
                 None if succeeded => took,
                 None => took.max(UNANSWERED.as_nanos() as f32),
             };
-            Some(Average { nanos, at }.to_bits())
+            let new = Average { nanos, at }.to_bits();
+            (new != bits).then_some(new)
         };
-        // Nothing to do is fine.
+        // Nothing to do is fine, and spares the other cores a write.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
@@ -82,7 +86,7 @@ impl Average {
     fn fading(self, now: u32) -> f32 {
         // Of two threads, one may be a tick behind.
         let age = now.wrapping_sub(self.at).cast_signed().max(0) as f32;
-        let faded = age / (FADE.as_nanos() >> TICK) as f32;
+        let faded = age * PER_TICK;
         // As good for what is recent, and several times as quick.
         if faded < 1e-3 {
             1.0 - faded

@@ -24,77 +24,100 @@ impl Strategy for ConsistentHash {
 }
 
 struct Ring {
-    /// Sorted, so that places are found by where they are to be expected.
-    places: Box<[Place]>,
-    /// The first place of each stretch of the ring. There are about as many as places.
+    /// The places in their order, and one beyond all that no place can be behind. Apart from whose they
+    /// are, so that many of them stay in the cache of the processor.
+    places: Box<[u32]>,
+    owners: Box<[u32]>,
+    /// The first place of each stretch of the ring, by number. Places are found by where they are to be
+    /// expected; there are more stretches than places.
     stretches: Box<[u32]>,
     shift: u32,
 }
 
-/// Small, so that many stay in the cache of the processor.
-#[derive(Clone, Copy)]
-struct Place {
-    at: u32,
-    owner: u32,
-}
-
 impl Ring {
     fn new(peers: &[Arc<Peer>]) -> Self {
-        let mut places: Box<[_]> = peers
+        let mut places: Box<[u64]> = peers
             .iter()
             .zip(0..)
             .flat_map(|(peer, owner)| {
                 let id = xxh3_64(peer.node().id.as_bytes());
-                (0..PLACES).map(move |place| Place {
-                    at: nth(id, place),
-                    owner,
-                })
+                (0..PLACES).map(move |place| pack(nth(id, place), owner))
             })
             .collect();
+        places.sort_unstable();
         // Ties by id, not by where the node stands in this process.
-        places.sort_unstable_by(|a, b| {
-            let id = |place: &Place| &peers[place.owner as usize].node().id;
-            a.at.cmp(&b.at).then_with(|| id(a).cmp(id(b)))
-        });
-        let bits = places.len().max(2).next_power_of_two().ilog2().min(31);
-        let shift = u32::BITS.saturating_sub(bits);
-        let mut stretches = vec![0; 1 << bits];
-        let mut next = 0;
-        for (stretch, first) in stretches.iter_mut().enumerate() {
-            let behind = |place: &Place| (place.at >> shift) as usize >= stretch;
-            while places.get(next).is_some_and(|place| !behind(place)) {
-                next += 1;
-            }
-            *first = next as u32;
+        let id = |place: u64| &peers[low(place) as usize].node().id;
+        for same in places.chunk_by_mut(|a, b| high(*a) == high(*b)) {
+            same.sort_unstable_by(|a, b| id(*a).cmp(id(*b)));
         }
+        let owners = places.iter().map(|place| low(*place)).collect();
+        let places: Box<[u32]> = places
+            .iter()
+            .map(|place| high(*place))
+            .chain([u32::MAX])
+            .collect();
+        let (stretches, shift) = stretches(&places);
         Self {
             places,
-            stretches: stretches.into(),
+            owners,
+            stretches,
             shift,
         }
     }
 
-    /// The first place at or behind this one, round the ring.
-    fn behind(&self, at: u32) -> Option<&Place> {
-        let first = self.stretches[(at >> self.shift) as usize] as usize;
-        let mut rest = self.places[first..].iter();
-        rest.find(|place| place.at >= at)
-            .or_else(|| self.places.first())
+    /// The number of the first place at or behind this one, round the ring.
+    fn behind(&self, at: u32) -> usize {
+        let mut next = self.stretches[(at >> self.shift) as usize] as usize;
+        // Mostly as far as it goes; whether one step or none can't be foreseen, so it is no branch.
+        next += usize::from(self.places[next] < at);
+        while self.places[next] < at {
+            next += 1;
+        }
+        if next < self.owners.len() { next } else { 0 }
     }
+}
+
+/// For each stretch, the first place that is not before it.
+fn stretches(places: &[u32]) -> (Box<[u32]>, u32) {
+    let bits = (2 * places.len()).next_power_of_two().ilog2().min(31);
+    let shift = u32::BITS - bits;
+    let mut next = 0;
+    let firsts = (0..1_usize << bits).map(|stretch| {
+        let before = |place: u32| ((place >> shift) as usize) < stretch;
+        // The last one is before none.
+        while before(places[next]) {
+            next += 1;
+        }
+        next as u32
+    });
+    (firsts.collect(), shift)
 }
 
 impl Arrangement for Ring {
     fn choose(&self, call: &Call) -> usize {
         let key = call.key.unwrap_or_else(|| fastrand::u64(..));
-        let probes = (0..PROBES).filter_map(|probe| {
+        let probes = (0..PROBES).map(|probe| {
             let at = nth(key, probe);
-            let place = self.behind(at)?;
-            Some((place.at.wrapping_sub(at), place.owner))
+            let place = self.behind(at);
+            pack(self.places[place].wrapping_sub(at), place as u32)
         });
-        // Of two as close, the first probe's: who owns it has another number in each process.
-        let closest = probes.min_by_key(|&(distance, _)| distance);
-        closest.map_or(0, |(_, owner)| owner as usize)
+        // Of two as close, the one that comes first on the ring, as in every process.
+        let closest = probes.min().map_or(0, low);
+        self.owners[closest as usize] as usize
     }
+}
+
+/// Two numbers as one, which sorts by the first and then by the second.
+fn pack(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn high(packed: u64) -> u32 {
+    (packed >> 32) as u32
+}
+
+fn low(packed: u64) -> u32 {
+    packed as u32
 }
 
 /// The places of a hash: SplitMix64 from there on. A hash with a small seed won't do, since ids that
