@@ -7,12 +7,20 @@ use tokio::time::Instant;
 use vine_etcd_harness::{Cluster, Events, proto::event::EventType};
 use vine_registry::{Node, Registry, RegistryExt, Service};
 
-use crate::{process::Peer, scenarios::open};
+use crate::{
+    process::Peer,
+    scenarios::{median, open},
+};
 
 const PREFIX: &str = "/vine/registry/";
 const KEYS: usize = 10_000;
 /// How many bare puts are under way at a time.
 const PIPELINE: usize = 64;
+
+/// How many times as long as bare puts it may take.
+const MOST_RATIO: f64 = 1.25;
+/// What is not so in one of so many rounds is not so.
+const MOST_ROUNDS: usize = 5;
 
 /// When each of so many keys was put first, since the first one.
 async fn puts(events: &mut Events, count: usize) -> Vec<Duration> {
@@ -28,8 +36,9 @@ async fn puts(events: &mut Events, count: usize) -> Vec<Duration> {
     times.iter().map(|time| *time - times[0]).collect()
 }
 
-/// One process restores them, beside bare puts of the same values. Each time is that from the first
-/// put to the last, as a watcher sees them; it is printed, since a busy machine makes it noise.
+/// One process restores them, beside bare puts of the same values, in at most so many times as long.
+/// Each time is that from the first put to the last, as a watcher sees them; the medians count, of as
+/// many rounds as it takes, since a busy machine makes single ones noise.
 pub(crate) async fn ten_thousand() {
     let cluster = Cluster::single().await;
     let registry = open(cluster.addrs());
@@ -46,7 +55,7 @@ pub(crate) async fn ten_thousand() {
     let kvs = client.range(PREFIX).await;
     let lease = client.grant(60).await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
+    let ratio = loop {
         let mut events = client.events(PREFIX).await;
         for lease in client.leases().await.into_iter().filter(|id| *id != lease) {
             client.revoke(lease).await;
@@ -60,19 +69,21 @@ pub(crate) async fn ten_thousand() {
         let puts_of_all = stream::iter(&kvs).map(put).buffer_unordered(PIPELINE);
         let (times, ()) = tokio::join!(puts(&mut events, KEYS), puts_of_all.collect());
         bare.push(times[KEYS - 1]);
-    }
-    ours.sort();
-    bare.sort();
-    let ratio = ours[1].as_secs_f64() / bare[1].as_secs_f64();
-    println!(
-        "        {KEYS} keys: {:?} against {:?} of bare puts, ratio {ratio:.2} (wanted <= 1.25)",
-        ours[1], bare[1]
-    );
+        let (ours, bare, rounds) = (median(&ours), median(&bare), ours.len());
+        let ratio = ours.as_secs_f64() / bare.as_secs_f64();
+        println!(
+            "        {KEYS} keys: {ours:?} against {bare:?} of bare puts, ratio {ratio:.2} after {rounds} rounds"
+        );
+        if rounds == MOST_ROUNDS || rounds >= 3 && ratio <= MOST_RATIO {
+            break ratio;
+        }
+    };
+    assert!(ratio <= MOST_RATIO, "{ratio:.2} is more than {MOST_RATIO}");
     registry.close().await.unwrap();
 }
 
-/// After the data was lost everybody puts everything again; the cluster gets it spread. How evenly
-/// is printed, since a busy machine stalls some processes and has them come together.
+/// After the data was lost everybody puts everything again; the cluster gets it spread. It is lost
+/// once more where they came together, since a busy machine may stall some of them.
 pub(crate) async fn twenty_processes() {
     const PROCESSES: usize = 20;
     const EACH: usize = 100;
@@ -89,23 +100,31 @@ pub(crate) async fn twenty_processes() {
     let peers = join_all(peers).await;
     let held = PROCESSES * EACH;
     assert_eq!(cluster.client().range(PREFIX).await.len(), held);
-    cluster.kill();
-    cluster.wipe();
-    cluster.restart().await;
-    let mut events = cluster.client().events(PREFIX).await;
-    let early = cluster.client().range(PREFIX).await.len();
-    let times = puts(&mut events, held - early).await;
-    let most = times
-        .iter()
-        .enumerate()
-        .map(|(first, from)| times[first..].partition_point(|time| *time < *from + SLICE))
-        .max()
-        .unwrap();
     let mean = held as f64 * SLICE.as_secs_f64() / SPREAD.as_secs_f64();
-    println!(
-        "        {held} keys in {:?}, {early} before the first look; at most {most} in {SLICE:?} (wanted <= {})",
-        times[times.len() - 1],
-        3.0 * mean
+    let wanted = 3.0 * mean;
+    let mut peaks = Vec::new();
+    while peaks.len() < MOST_ROUNDS && !peaks.last().is_some_and(|peak| *peak <= wanted) {
+        cluster.kill();
+        cluster.wipe();
+        cluster.restart().await;
+        let mut events = cluster.client().events(PREFIX).await;
+        let early = cluster.client().range(PREFIX).await.len();
+        let times = puts(&mut events, held - early).await;
+        let within = |(first, from): (usize, &Duration)| {
+            let later: &[Duration] = &times[first..];
+            later.partition_point(|time| *time < *from + SLICE)
+        };
+        // Those before the first look came together, for all that is known.
+        let most = times.iter().enumerate().map(within).fold(early, usize::max);
+        println!(
+            "        {held} keys in {:?}, {early} before the first look; at most {most} in {SLICE:?} (wanted <= {wanted})",
+            times.last()
+        );
+        peaks.push(most as f64);
+    }
+    assert!(
+        peaks.last().is_some_and(|peak| *peak <= wanted),
+        "{peaks:?}"
     );
     for peer in peers {
         peer.terminate().await;
