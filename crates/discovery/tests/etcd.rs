@@ -109,6 +109,45 @@ async fn no_look_up_fails_while_members_fail() {
     owner.close().await.unwrap();
 }
 
+/// By another process, which says that it does so on purpose: one by one, and with its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deregistered_in_bulk_makes_no_suspects() {
+    let cluster = Cluster::single().await;
+    let (staying, leaving, ending) = (registry(&cluster), registry(&cluster), registry(&cluster));
+    staying.register(service(&["a"])).await.unwrap();
+    leaving.register(service(&["b", "c", "d"])).await.unwrap();
+    let cache = Cache::new(registry(&cluster));
+    let mut subscription = cache.subscribe(NAME);
+    until(&mut subscription, "four there", |it| {
+        it.services().node_count() == 4
+    })
+    .await;
+    leaving
+        .deregister(&service(&["b", "c", "d"]))
+        .await
+        .unwrap();
+    until(&mut subscription, "one left", |it| {
+        it.services().node_count() == 1
+    })
+    .await;
+    assert_eq!(subscription.known().suspects.node_count(), 0);
+    ending.register(service(&["e", "f", "g"])).await.unwrap();
+    until(&mut subscription, "four again", |it| {
+        it.services().node_count() == 4
+    })
+    .await;
+    ending.close().await.unwrap();
+    until(&mut subscription, "one left again", |it| {
+        it.services().node_count() == 1
+    })
+    .await;
+    assert_eq!(subscription.known().suspects.node_count(), 0);
+    for registry in [staying, leaving] {
+        registry.close().await.unwrap();
+    }
+    cache.close().await.unwrap();
+}
+
 #[test]
 fn leases_that_expire_in_bulk_make_suspects() {
     let runtime = || {

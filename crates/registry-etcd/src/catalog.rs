@@ -36,11 +36,13 @@ struct Known {
     digest: u64,
     /// None if the value is not one of a node at this key.
     node: Option<NodeRef>,
+    deregistered: bool,
 }
 
 enum Change {
     Put(NodeRef, Entry<()>),
     Remove(NodeRef),
+    Deregister(NodeRef),
 }
 
 impl Catalog {
@@ -106,12 +108,13 @@ impl Catalog {
         let known = Known {
             mod_revision: kv.mod_revision,
             digest: digest(&kv.value),
-            node: decoded.as_ref().map(|(node, _)| node.clone()),
+            node: decoded.as_ref().map(|(node, ..)| node.clone()),
+            deregistered: decoded.as_ref().is_some_and(|(.., gone)| *gone),
         };
         let before = self.known.insert(kv.key.clone(), known);
         let before = before.and_then(|known| known.node);
         match decoded {
-            Some((node, entry)) => {
+            Some((node, entry, _)) => {
                 // In another namespace or under another name, with the same key.
                 if let Some(before) = before.filter(|before| *before != node) {
                     changes.push(Change::Remove(before));
@@ -123,11 +126,18 @@ impl Catalog {
     }
 
     fn forget(&mut self, key: &Bytes, changes: &mut Vec<Change>) {
-        let known = self.known.remove(key).and_then(|known| known.node);
-        changes.extend(known.map(Change::Remove));
+        let Some(known) = self.known.remove(key) else {
+            return;
+        };
+        let change = match known.deregistered {
+            true => Change::Deregister,
+            false => Change::Remove,
+        };
+        changes.extend(known.node.map(change));
     }
 
-    fn decode(&mut self, kv: &KeyValue) -> Option<(NodeRef, Entry<()>)> {
+    /// The node, what stands there of it, and whether it is deregistered.
+    fn decode(&mut self, kv: &KeyValue) -> Option<(NodeRef, Entry<()>, bool)> {
         let (node, value) = match decode(self.keys, &self.namespace, kv) {
             Ok(decoded) => decoded,
             Err(reason) => {
@@ -145,7 +155,7 @@ impl Catalog {
             changed: value.changed.unwrap_or_else(|| revision(kv)),
             tag: (),
         };
-        Some((node, entry))
+        Some((node, entry, value.deregistered))
     }
 
     /// Shows changes, those of one service at a time; of one node, one after the other.
@@ -165,6 +175,9 @@ impl Catalog {
                     Change::Remove(node) => {
                         edit.remove(&node.id);
                     }
+                    Change::Deregister(node) => {
+                        edit.deregister(&node.id);
+                    }
                 }
                 next = changes.next_if(|change| {
                     let node = change.node();
@@ -181,7 +194,7 @@ impl Catalog {
 impl Change {
     fn node(&self) -> &NodeRef {
         match self {
-            Self::Put(node, _) | Self::Remove(node) => node,
+            Self::Put(node, _) | Self::Remove(node) | Self::Deregister(node) => node,
         }
     }
 }

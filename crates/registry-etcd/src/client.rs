@@ -3,10 +3,12 @@
 mod auth;
 mod connection;
 mod failure;
+mod late;
 mod tls;
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,13 +18,14 @@ use std::{
 
 use tokio::{
     sync::{Mutex as Gate, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tonic::{Response, Status};
 use tracing::{debug, info};
 use vine_registry::{Options, Result};
 
-use self::{auth::Auth, connection::Tls};
+pub(crate) use self::late::Late;
+use self::{auth::Auth, connection::Tls, late::Scout};
 pub(crate) use self::{
     connection::Connection,
     failure::{Failure, Remedy},
@@ -35,6 +38,14 @@ const ATTEMPT: Duration = Duration::from_millis(1500);
 /// The wait before a request is made again: by chance up to this, twice as much each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The same while the members elect a leader, and how often it is asked in such a way: an election
+/// takes a second or two, and is not to be missed by much.
+const LONGEST_ELECTING: Duration = Duration::from_millis(160);
+const MOST_ELECTING: usize = 24;
+
+/// A member that could not be connected to is the last one to try for so long.
+const AVOID: Duration = Duration::from_secs(10);
 
 /// The largest answer that is taken.
 const MAX_ANSWER: usize = 64 << 20;
@@ -51,6 +62,7 @@ pub(crate) struct Client {
     answered: AtomicBool,
     /// Counts connections.
     generation: watch::Sender<u64>,
+    scout: Scout,
 }
 
 #[derive(Debug)]
@@ -58,6 +70,8 @@ struct State {
     current: Option<Connection>,
     /// The member that is connected to, or the one to try first.
     member: usize,
+    /// When members could not be connected to.
+    failed: Vec<Option<Instant>>,
     closed: bool,
 }
 
@@ -92,6 +106,7 @@ impl Client {
             state: Mutex::new(State {
                 current: None,
                 member: 0,
+                failed: vec![None; members.len()],
                 closed: false,
             }),
             members,
@@ -99,6 +114,7 @@ impl Client {
             connecting: Gate::new(()),
             answered: AtomicBool::new(false),
             generation: watch::Sender::new(0),
+            scout: Scout::new(),
         })
     }
 
@@ -111,6 +127,7 @@ impl Client {
         &self,
         operation: &'static str,
         within: Duration,
+        late: Late,
         mut request: F,
     ) -> Result<T, Failure>
     where
@@ -126,7 +143,7 @@ impl Client {
                 Err(_) => return Err(Failure::Silent(within)),
                 Ok(Err(failure)) => failure,
                 Ok(Ok(line)) => {
-                    let failure = match self.attempt(&line, deadline, &mut request).await {
+                    let failure = match self.attempt(&line, deadline, late, &mut request).await {
                         Ok(answer) => {
                             telemetry::request(operation, true);
                             return Ok(answer);
@@ -157,7 +174,13 @@ impl Client {
             debug!(operation, ?failure, "asking again");
             telemetry::retry(operation);
             sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let electing = failure.is_leaderless() && failures < MOST_ELECTING;
+            let longest = if electing {
+                LONGEST_ELECTING
+            } else {
+                LONGEST_PAUSE
+            };
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -165,26 +188,36 @@ impl Client {
         &self,
         line: &Line,
         deadline: Instant,
+        late: Late,
         request: &mut F,
     ) -> Result<T, Failure>
     where
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let limit = deadline.duration_since(Instant::now()).min(ATTEMPT);
-        match timeout(limit, request(line.connection.clone())).await {
-            Ok(Ok(answer)) => {
+        let sent = Instant::now();
+        let end = deadline.min(sent + ATTEMPT);
+        let mut first = pin!(request(line.connection.clone()));
+        let answer = match timeout_at(end.min(sent + late::LATE), first.as_mut()).await {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                self.wait_longer(first, sent, end, line, late, request)
+                    .await
+            }
+        };
+        match answer {
+            Some(Ok(answer)) => {
                 self.answered.store(true, Ordering::Relaxed);
                 Ok(answer.into_inner())
             }
-            Ok(Err(status)) => {
+            Some(Err(status)) => {
                 let failure = self.failure(status);
                 if matches!(failure, Failure::Refused(_)) {
                     self.answered.store(true, Ordering::Relaxed);
                 }
                 Err(failure)
             }
-            Err(_) => Err(Failure::Silent(limit)),
+            None => Err(Failure::Silent(sent.elapsed())),
         }
     }
 
@@ -211,23 +244,18 @@ impl Client {
         if let Some(alive) = self.alive() {
             return Ok(alive);
         }
-        let State {
-            member: first,
-            closed,
-            ..
-        } = *self.state();
-        if closed {
+        if self.state().closed {
             return Err(Failure::Unreachable("the handle is closed".into()));
         }
         let mut reasons = Vec::new();
-        for step in 0..self.members.len() {
-            let at = (first + step) % self.members.len();
+        for at in self.order() {
             let (member, tls) = &self.members[at];
             match Connection::open(member, tls.clone()).await {
                 Ok(connection) => {
                     info!(%member, "connected");
                     let mut state = self.state();
                     state.member = at;
+                    state.failed[at] = None;
                     if !state.closed {
                         state.current = Some(connection.clone());
                     }
@@ -241,11 +269,24 @@ impl Client {
                 }
                 Err(reason) => {
                     debug!(%member, %reason, "can't connect");
+                    self.state().failed[at] = Some(Instant::now());
                     reasons.push(reason);
                 }
             }
         }
         Err(Failure::Unreachable(reasons.join(", ").into()))
+    }
+
+    /// The members in the order to try them: the one whose turn it is, the others after it, and in
+    /// the end those that were away a moment ago, since finding that out may take a while.
+    fn order(&self) -> Vec<usize> {
+        let state = self.state();
+        let count = self.members.len();
+        let mut order: Vec<_> = (0..count)
+            .map(|step| (state.member + step) % count)
+            .collect();
+        order.sort_by_key(|at| state.failed[*at].is_some_and(|time| time.elapsed() < AVOID));
+        order
     }
 
     /// Turns to another member; a connection that was made since stays.

@@ -31,6 +31,9 @@
 //!   within five seconds and has seen what this handle wrote.
 //! - A watch misses nothing: it goes on from where it was, or lists again and tells the difference.
 //!   It says stale after a second without the cluster, and live when it is back.
+//! - A watch tells by [`Event::deregistered`](vine_registry::Event::deregistered) what was deregistered,
+//!   by whatever process, from what was lost. A Vine for Go does not say, so what it deregisters counts as
+//!   lost, unless it was draining.
 //! - A node id belongs to whoever registered it last; the other one is told so by
 //!   [`Replaced`](vine_registry::Error::Replaced). Two ids of which only `/` and `-` differ have one key,
 //!   and the second one is refused.
@@ -72,3 +75,6 @@ pub use registry::EtcdRegistry;
 
 /// What this engine is called.
 const NAME: &str = "etcd";
+
+/// How long a cluster that denies permission is left alone at most.
+const AFTER_DENIAL: std::time::Duration = std::time::Duration::from_secs(10);

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::{
-    client::{Client, Failure},
+    client::{Client, Failure, Late},
     keys::end_of,
     proto::{
         KeyValue, RangeRequest, ResponseHeader,
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     loop {
         let request = next(prefix, page, listing.as_ref());
         let left = deadline.duration_since(Instant::now());
-        let answer = client.call("range", left, |connection| {
+        let answer = client.call("range", left, Late::Wait, |connection| {
             let request = request.clone();
             async move { connection.kv().range(request).await }
         });
@@ -103,7 +103,7 @@ pub(crate) async fn newest(
         keys_only: true,
         ..Default::default()
     };
-    let answer = client.call("range", within, |connection| {
+    let answer = client.call("range", within, Late::Wait, |connection| {
         let request = request.clone();
         async move { connection.kv().range(request).await }
     });

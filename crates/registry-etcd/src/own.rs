@@ -23,7 +23,7 @@ use tokio::{
 };
 use vine_registry::{DeregisterOptions, Error, Options, Result, Service, next_epoch, view::Topic};
 
-use self::state::{Call, State};
+use self::state::{Call, Farewell, Occupant, State};
 use crate::{EtcdOptions, NAME, client::Client, keys::Keys, listing, options::MIN_LEASE, value};
 
 /// How long a call waits for registrations that were there before and are being put back.
@@ -31,6 +31,9 @@ const RESTORING: Duration = Duration::from_millis(500);
 
 /// How long a handle that was dropped has to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long a handle that is closed takes at most to say that it ends on purpose.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The registrations of one handle.
 pub(crate) struct Own {
@@ -169,8 +172,8 @@ impl Own {
             self.run()?;
             shared.wake.notify_one();
         }
-        for (key, mod_revision) in others {
-            request::remove(&shared.client, key, mod_revision, shared.timeout).await?;
+        for (key, occupant) in others {
+            request::remove(&shared.client, key, occupant, shared.timeout).await?;
         }
         batch.wait("deregister", shared.timeout).await
     }
@@ -182,7 +185,7 @@ impl Own {
         service: &Service,
         unknown: &[Arc<str>],
         force: bool,
-    ) -> Result<Vec<(Bytes, i64)>> {
+    ) -> Result<Vec<(Bytes, Occupant)>> {
         let shared = &*self.shared;
         let keys: Vec<Bytes> = if service.nodes.is_empty() && force {
             let prefix = shared.keys.prefix(&Topic::service(
@@ -206,7 +209,9 @@ impl Own {
         let mut others = Vec::new();
         for (key, occupant) in keys.into_iter().zip(occupants) {
             let Some(occupant) = occupant else { continue };
-            let Some(node) = occupant.node else { continue };
+            let Some(node) = &occupant.node else {
+                continue;
+            };
             let meant = node.service == service.name
                 && node.namespace == *namespace
                 && occupant.version == service.version;
@@ -219,10 +224,10 @@ impl Own {
             if !force && !own {
                 return Err(Error::NotOwner {
                     name: Arc::clone(&service.name),
-                    id: node.id,
+                    id: Arc::clone(&node.id),
                 });
             }
-            others.push((key, occupant.mod_revision));
+            others.push((key, occupant));
         }
         Ok(others)
     }
@@ -234,8 +239,9 @@ impl Own {
 
     /// Ends everything: with its lease, what was registered is gone at once.
     pub(crate) async fn close(&self) -> Result<()> {
-        let leases = self.end();
+        let (leases, farewells) = self.end();
         let shared = &*self.shared;
+        request::say_all(&shared.client, farewells, shared.timeout.min(FAREWELL)).await;
         let revoked = leases
             .into_iter()
             .map(|id| request::revoke(&shared.client, id, shared.timeout));
@@ -247,10 +253,10 @@ impl Own {
         })
     }
 
-    /// Stops the tasks; gives the leases that are left.
-    fn end(&self) -> Vec<i64> {
+    /// Stops the tasks; gives the leases that are left, and what to say at their keys before.
+    fn end(&self) -> (Vec<i64>, Vec<Farewell>) {
         let mut state = self.shared.state();
-        state.close();
+        let farewells = state.close();
         let leases = std::mem::take(&mut state.leases);
         drop(state);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,7 +264,7 @@ impl Own {
         let asked = leases
             .into_values()
             .filter(|lease| lease.is_granted() || lease.granting);
-        asked.map(|lease| lease.id).collect()
+        (asked.map(|lease| lease.id).collect(), farewells)
     }
 
     /// Starts the tasks, unless they run; again if their runtime has ended.
@@ -285,7 +291,7 @@ impl Own {
 impl Drop for Own {
     /// Nobody waits for it, but what was registered shall not outlive its owner for long.
     fn drop(&mut self) {
-        let leases = self.end();
+        let (leases, farewells) = self.end();
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -294,6 +300,7 @@ impl Drop for Own {
         }
         let shared = Arc::clone(&self.shared);
         runtime.spawn(timeout(GOODBYE, async move {
+            request::say_all(&shared.client, farewells, FAREWELL).await;
             for id in leases {
                 let _ = request::revoke(&shared.client, id, GOODBYE).await;
             }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use vine_registry::{Error, Node, Result, Service};
 
@@ -17,6 +18,8 @@ pub(crate) struct Value {
     pub(crate) epoch: Option<u64>,
     /// Unix milliseconds of the last change.
     pub(crate) changed: Option<u64>,
+    /// Whether it is about to be deleted because it is deregistered.
+    pub(crate) deregistered: bool,
 }
 
 #[derive(Serialize)]
@@ -33,6 +36,8 @@ struct Stamps {
     epoch: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
     changed: Option<u64>,
+    #[serde(default, deserialize_with = "certain")]
+    deregistered: bool,
 }
 
 /// The value of a node.
@@ -64,6 +69,13 @@ pub(crate) fn encode(
     Ok(value)
 }
 
+/// The same value with the word that it is about to be deleted because it is deregistered, and not
+/// because its lease ends. Who does not know that word sees a value that says the same as before.
+pub(crate) fn farewell(value: &[u8]) -> Option<Bytes> {
+    let fields = value.trim_ascii_end().strip_suffix(b"}")?;
+    Some([fields, br#","deregistered":true}"#].concat().into())
+}
+
 impl Value {
     /// Reads what anybody wrote; none if it has no node.
     pub(crate) fn decode(json: &[u8]) -> serde_json::Result<Option<Self>> {
@@ -77,6 +89,7 @@ impl Value {
             node,
             epoch: stamps.epoch,
             changed: stamps.changed,
+            deregistered: stamps.deregistered,
         }))
     }
 }
@@ -84,6 +97,11 @@ impl Value {
 /// What is no such number means nothing.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
+}
+
+/// What is not true is false.
+fn certain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(serde_json::Value::deserialize(deserializer)? == serde_json::Value::Bool(true))
 }
 
 #[cfg(test)]
@@ -104,13 +122,23 @@ mod tests {
         let value = Value::decode(&json).unwrap().unwrap();
         assert_eq!((value.epoch, value.changed), (Some(7), Some(8)));
         assert_eq!((&*value.source, &value.node), (&service, &node));
+        assert!(!value.deregistered);
+        let farewell = Value::decode(&farewell(&json).unwrap()).unwrap().unwrap();
+        let deregistered = true;
+        assert_eq!(
+            farewell,
+            Value {
+                deregistered,
+                ..value
+            }
+        );
     }
 
     #[test]
     fn accepts_null_and_the_unknown() {
         let json = json!({
             "name": "s", "version": null, "metadata": null, "apis": null, "endpoints": null, "new": 1,
-            "epoch": null, "changed": -1,
+            "epoch": null, "changed": -1, "deregistered": "no",
             "nodes": [{ "id": "n", "address": "10.0.0.7:80", "metadata": null, "port": null }],
         });
         let value = Value::decode(json.to_string().as_bytes()).unwrap().unwrap();

@@ -84,7 +84,7 @@ fn says(error: &Error, parts: &[&str]) {
 #[tokio::test]
 async fn an_unknown_host() {
     let error = fails(options("no-such-host.invalid:2379")).await;
-    says(&error, &["no-such-host.invalid"]);
+    says(&error, &["no-such-host.invalid", "--registry.address"]);
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
 
@@ -93,7 +93,15 @@ async fn a_port_where_nobody_listens() {
     let proxy = Proxy::to("127.0.0.1:1").await;
     proxy.set(Mode::Refuse).await;
     let error = fails(options(proxy.addr())).await;
-    says(&error, &[&proxy.addr(), "refused"]);
+    says(
+        &error,
+        &[
+            &proxy.addr(),
+            "refused",
+            "is etcd running",
+            "--registry.address",
+        ],
+    );
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
 

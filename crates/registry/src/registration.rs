@@ -255,8 +255,18 @@ impl RegistrationOptions {
     }
 
     fn interval(&self, service: &Service) -> Duration {
-        let third = self.ttl.or(service.ttl).map_or(INTERVAL, |ttl| ttl / 3);
+        let third = self.third(service).unwrap_or(INTERVAL);
         self.interval.unwrap_or(INTERVAL).min(third)
+    }
+
+    /// The ttl must not end meanwhile, and the permission may be given back.
+    fn after_denial(&self, service: &Service) -> Duration {
+        let third = self.third(service).unwrap_or(AFTER_DENIAL);
+        third.clamp(SHORTEST_BACKOFF, AFTER_DENIAL)
+    }
+
+    fn third(&self, service: &Service) -> Option<Duration> {
+        self.ttl.or(service.ttl).map(|ttl| ttl / 3)
     }
 }
 
@@ -309,7 +319,7 @@ impl<R: Registry> Keeper<R> {
             }
             Err(error @ Error::PermissionDenied { .. }) => {
                 self.enter(RegistrationState::Retrying(error));
-                AFTER_DENIAL
+                self.options.after_denial(wanted)
             }
             Err(error) if error.is_retryable() => {
                 self.enter(RegistrationState::Retrying(error));

@@ -67,6 +67,11 @@ impl Failure {
         self.is(Code::NotFound, "lease not found")
     }
 
+    /// Whether the members have no leader, or are just getting another one.
+    pub(crate) fn is_leaderless(&self) -> bool {
+        self.is(Code::Unavailable, "leader")
+    }
+
     /// Whether the answer was more than fits.
     pub(crate) fn is_too_large(&self) -> bool {
         self.is(Code::OutOfRange, "message length too large")
@@ -86,7 +91,9 @@ impl From<Failure> for Error {
             Failure::Silent(after) => {
                 return Self::unavailable(
                     NAME,
-                    format!("no answer within {after:?}; is it etcd that listens there?"),
+                    format!(
+                        "no answer within {after:?}; is it etcd that listens at --registry.address?"
+                    ),
                 );
             }
             Failure::Refused(status) => status,
@@ -122,7 +129,9 @@ impl From<Failure> for Error {
             ),
             Code::Unimplemented => Self::unavailable(
                 NAME,
-                format!("{message}; is it etcd, version 3.4 or later, that listens there?"),
+                format!(
+                    "{message}; is it etcd, version 3.4 or later, that listens at --registry.address?"
+                ),
             ),
             _ => Self::unavailable(NAME, message),
         }
@@ -146,9 +155,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a message of TLS or of a closed connection often means.
+/// What the reason for which there is no connection often means, and what to do then.
 pub(crate) fn hint(reason: &str) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 14] = [
+    const HINTS: [(&str, &str); 19] = [
         (
             "CertificateRequired",
             "the server wants a client certificate: give --registry.tls-cert and --registry.tls-key",
@@ -205,7 +214,27 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
             "hung up on TLS",
             "if it wants a client certificate, give --registry.tls-cert and --registry.tls-key, of an authority that it trusts",
         ),
+        (
+            "onnection refused",
+            "is etcd running there? --registry.address says where it is",
+        ),
+        (
+            "failed to lookup address",
+            "check the host name in --registry.address",
+        ),
+        (
+            "can't be connected to within",
+            "is etcd running there, and does no firewall keep it from being reached? --registry.address says where it is",
+        ),
+        (
+            "o route to host",
+            "check the address in --registry.address and the network",
+        ),
+        (
+            "etwork is unreachable",
+            "check the address in --registry.address and the network",
+        ),
     ];
-    let of_tls = HINTS.iter().find(|(part, _)| reason.contains(part));
-    of_tls.map(|(_, hint)| *hint)
+    let known = HINTS.iter().find(|(part, _)| reason.contains(part));
+    known.map(|(_, hint)| *hint)
 }

@@ -93,6 +93,7 @@ impl Keeper {
         if now >= self.sweep {
             self.sweep = now + SWEEP;
             self.sweep(&mut state, now);
+            state.forget_writes(now);
         }
         self.registrations.set(state.wanted());
         drop(state);

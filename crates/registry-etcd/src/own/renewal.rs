@@ -51,6 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         debug!(?failure, "leases can't be renewed");
         let now = Instant::now();
+        let is_denial = failure.is_denial() && failure.remedy() != Remedy::Authenticate;
         let error = Error::from(failure);
         for lease in shared
             .state()
@@ -59,6 +60,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             .filter(|lease| lease.is_granted())
         {
             lease.troubled(&error, now);
+        }
+        if is_denial {
+            let pause = shared.state().after_denial();
+            sleep(pause).await;
+            continue;
         }
         if now.duration_since(opened) > LONGEST_PAUSE {
             pause = FIRST_PAUSE;

@@ -1,12 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tracing::debug;
 use vine_registry::Result as RegistryResult;
 
-use super::state::{Occupant, Put, Task};
+use super::state::{Farewell, Occupant, Put, Task};
 use crate::{
     catalog,
-    client::{Client, Failure},
+    client::{Client, Failure, Late},
     keys::Keys,
     proto::{
         Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
@@ -15,10 +17,18 @@ use crate::{
         request_op::Request,
         response_op::Response,
     },
+    value::{self, MAX_VALUE},
 };
 
 /// How many operations etcd takes in one transaction, unless set otherwise, less some.
 const MAX_OPERATIONS: usize = 100;
+
+/// The largest value that is put again when the answer is late.
+const MAX_REPEATED: usize = 64 << 10;
+
+/// How many values are said farewell to in one transaction, and in how many at a time.
+const FAREWELLS: usize = 100;
+const FAREWELLS_AT_ONCE: usize = 8;
 
 /// What became of a [`Task`].
 pub(super) enum Done {
@@ -40,10 +50,24 @@ pub(super) async fn perform(
     client: &Client,
     keys: Keys,
     namespace: &Arc<str>,
-    task: Task,
+    mut task: Task,
     within: Duration,
 ) -> Answer<Done> {
     let is_put = matches!(task, Task::Put { .. });
+    let late = match &task {
+        Task::Put { value, .. } if value.len() > MAX_REPEATED => Late::Wait,
+        _ => Late::Repeat,
+    };
+    if let Task::Delete { farewell, .. } = &mut task
+        && let Some(farewell) = farewell.take()
+        && let Err(failure @ (Failure::Silent(_) | Failure::Unreachable(_))) =
+            say(client, vec![farewell], within).await
+    {
+        return Answer {
+            result: Err(failure),
+            in_doubt: false,
+        };
+    }
     let request = match task {
         Task::Put {
             key,
@@ -51,11 +75,11 @@ pub(super) async fn perform(
             lease,
             expected,
         } => put(key, value, lease, expected),
-        Task::Delete { key, lease } => delete(key, lease),
+        Task::Delete { key, lease, .. } => delete(key, lease),
     };
     let mut attempts = 0;
     let answer = client
-        .call("txn", within, |connection| {
+        .call("txn", within, late, |connection| {
             attempts += 1;
             let request = request.clone();
             async move { connection.kv().txn(request).await }
@@ -105,18 +129,23 @@ fn occupant(keys: Keys, namespace: &Arc<str>, kv: KeyValue) -> Occupant {
 
 fn put(key: Bytes, value: Bytes, lease: i64, expected: i64) -> TxnRequest {
     TxnRequest {
-        compare: vec![Compare {
-            target: CompareTarget::Mod.into(),
-            key: key.clone(),
-            target_union: Some(TargetUnion::ModRevision(expected)),
-            ..Default::default()
-        }],
+        compare: vec![is_of(key.clone(), expected)],
         success: vec![operation(Request::RequestPut(PutRequest {
             key: key.clone(),
             value,
             lease,
         }))],
         failure: vec![range(key, false)],
+    }
+}
+
+/// Whether a key was last put in this revision; 0 if it shall not be there.
+fn is_of(key: Bytes, revision: i64) -> Compare {
+    Compare {
+        target: CompareTarget::Mod.into(),
+        key,
+        target_union: Some(TargetUnion::ModRevision(revision)),
+        ..Default::default()
     }
 }
 
@@ -150,27 +179,88 @@ fn operation(request: Request) -> RequestOp {
     }
 }
 
+/// Says at keys that they are about to be deleted because they are deregistered; gives the revision,
+/// none if one of them is not as expected. Nothing depends on it but what watchers tell: whether it
+/// is said or not, the keys are deleted. It can't come late, since it expects what is gone then.
+async fn say(
+    client: &Client,
+    farewells: Vec<Farewell>,
+    within: Duration,
+) -> Result<Option<i64>, Failure> {
+    let mut request = TxnRequest::default();
+    for farewell in farewells {
+        let Farewell {
+            key,
+            value,
+            lease,
+            expected,
+        } = farewell;
+        request.compare.push(is_of(key.clone(), expected));
+        let put = PutRequest { key, value, lease };
+        request.success.push(operation(Request::RequestPut(put)));
+    }
+    let answer = client.call("txn", within, Late::Wait, |connection| {
+        let request = request.clone();
+        async move { connection.kv().txn(request).await }
+    });
+    let answer = answer.await?;
+    let revision = answer.header.unwrap_or_default().revision;
+    Ok(answer.succeeded.then_some(revision))
+}
+
+/// The same of many keys, as far as that can be done.
+pub(super) async fn say_all(client: &Client, farewells: Vec<Farewell>, within: Duration) {
+    let mut parts: Vec<Vec<Farewell>> = Vec::new();
+    let mut size = 0;
+    for farewell in farewells {
+        size += farewell.value.len();
+        match parts
+            .last_mut()
+            .filter(|part| part.len() < FAREWELLS && size <= MAX_VALUE)
+        {
+            Some(part) => part.push(farewell),
+            None => {
+                size = farewell.value.len();
+                parts.push(vec![farewell]);
+            }
+        }
+    }
+    stream::iter(parts)
+        .for_each_concurrent(FAREWELLS_AT_ONCE, |part| async {
+            if let Err(failure) = say(client, part, within).await {
+                debug!(?failure, "could not say farewell");
+            }
+        })
+        .await;
+}
+
 /// Removes what was found at a key, if it still stands there.
 pub(super) async fn remove(
     client: &Client,
     key: Bytes,
-    mod_revision: i64,
+    occupant: Occupant,
     within: Duration,
 ) -> Result<(), Failure> {
-    let request = TxnRequest {
-        compare: vec![Compare {
-            target: CompareTarget::Mod.into(),
+    let mut mod_revision = occupant.mod_revision;
+    if let Some(value) = value::farewell(&occupant.value) {
+        let farewell = Farewell {
             key: key.clone(),
-            target_union: Some(TargetUnion::ModRevision(mod_revision)),
-            ..Default::default()
-        }],
+            value,
+            lease: occupant.lease,
+            expected: mod_revision,
+        };
+        let said = say(client, vec![farewell], within).await;
+        mod_revision = said.ok().flatten().unwrap_or(mod_revision);
+    }
+    let request = TxnRequest {
+        compare: vec![is_of(key.clone(), mod_revision)],
         success: vec![operation(Request::RequestDeleteRange(DeleteRangeRequest {
             key,
             ..Default::default()
         }))],
         failure: Vec::new(),
     };
-    let answer = client.call("txn", within, |connection| {
+    let answer = client.call("txn", within, Late::Repeat, |connection| {
         let request = request.clone();
         async move { connection.kv().txn(request).await }
     });
@@ -194,7 +284,7 @@ pub(super) async fn look(
                 .collect(),
             ..Default::default()
         };
-        let answer = client.call("txn", within, |connection| {
+        let answer = client.call("txn", within, Late::Wait, |connection| {
             let request = request.clone();
             async move { connection.kv().txn(request).await }
         });
@@ -239,9 +329,12 @@ pub(super) async fn grant(
         ttl: i64::try_from(seconds).unwrap_or(i64::MAX),
         id,
     };
-    let answer = client.call("lease_grant", within, |connection| async move {
-        connection.lease().lease_grant(request).await
-    });
+    let answer = client.call(
+        "lease_grant",
+        within,
+        Late::Repeat,
+        |connection| async move { connection.lease().lease_grant(request).await },
+    );
     match answer.await {
         // By an attempt whose answer did not come.
         Err(failure) if failure.is(tonic::Code::FailedPrecondition, "lease already exists") => {
@@ -254,9 +347,12 @@ pub(super) async fn grant(
 /// Ends a lease, and with it all that it holds.
 pub(super) async fn revoke(client: &Client, id: i64, within: Duration) -> Result<(), Failure> {
     let request = LeaseRevokeRequest { id };
-    let answer = client.call("lease_revoke", within, |connection| async move {
-        connection.lease().lease_revoke(request).await
-    });
+    let answer = client.call(
+        "lease_revoke",
+        within,
+        Late::Repeat,
+        |connection| async move { connection.lease().lease_revoke(request).await },
+    );
     match answer.await {
         Err(failure) if failure.is_lease_not_found() => Ok(()),
         other => other.map(drop),

@@ -49,7 +49,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         match session(&shared).await {
             None => continue,
             Some(failure) if failure.is_denial() && failure.remedy() != Remedy::Authenticate => {
-                sleep(Duration::from_secs(30)).await
+                let pause = shared.state().after_denial();
+                sleep(pause).await;
             }
             Some(failure) => {
                 debug!(?failure, "own keys can't be watched");

@@ -13,10 +13,13 @@ use slab::Slab;
 use tokio::time::Instant;
 use vine_registry::{Error, NodeRef, Result, Service};
 
-pub(super) use self::entry::{Call, Occupant, Put, Task};
+pub(super) use self::entry::{Call, Farewell, Occupant, Put, Task};
 use self::entry::{Entry, Group, Want, clash, replaced};
 use super::{batch::Batch, lease::Lease};
 use crate::{keys::Keys, value};
+
+/// For how long at least it is remembered in which revision a service was written to.
+const REMEMBER: Duration = Duration::from_secs(60);
 
 /// What this handle registered, and how far that is true.
 ///
@@ -40,8 +43,10 @@ pub(super) struct State {
     later: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Keys that nobody watches yet.
     pub(super) unwatched: Vec<usize>,
-    /// The last revision in which a service was changed from here.
-    writes: HashMap<(Arc<str>, Arc<str>), i64>,
+    /// The last revision in which a service was changed from here, and when.
+    writes: HashMap<(Arc<str>, Arc<str>), (i64, Instant)>,
+    /// The last revision of those that were forgotten.
+    forgotten: i64,
     last: u64,
     wanted: usize,
 }
@@ -65,6 +70,7 @@ impl State {
             later: BinaryHeap::new(),
             unwatched: Vec::new(),
             writes: HashMap::new(),
+            forgotten: 0,
             last: 0,
             wanted: 0,
         }
@@ -231,6 +237,7 @@ impl State {
             unsure: None,
             turn: None,
             untried: true,
+            farewell: None,
             lost: false,
             watched: false,
             waiters: Vec::new(),
@@ -242,20 +249,18 @@ impl State {
         at
     }
 
-    /// Wants a key to be gone.
-    fn unwant(&mut self, at: usize, now: Instant) {
-        let Some(entry) = self.entries.get_mut(at) else {
-            return;
-        };
-        let Some(want) = entry.want.take() else {
-            return;
-        };
+    /// Wants a key to be gone. Gives what was wanted before.
+    fn unwant(&mut self, at: usize, now: Instant) -> Option<Want> {
+        let entry = self.entries.get_mut(at)?;
+        let want = entry.want.take()?;
+        entry.farewell = None;
         let settled = std::mem::replace(&mut entry.settled, false);
         entry.turn = None;
         entry.wish += 1;
         entry.since = now;
         self.leave(want.group, settled);
         self.enqueue(at);
+        Some(want)
     }
 
     /// What this handle has of a service in a version, or of the nodes named; lost ones are
@@ -305,7 +310,11 @@ impl State {
     pub(super) fn deregister(&mut self, held: &[usize], now: Instant) -> Arc<Batch> {
         let batch = Batch::new();
         for &at in held {
-            self.unwant(at, now);
+            if let Some(want) = self.unwant(at, now)
+                && let Some(entry) = self.entries.get_mut(at)
+            {
+                entry.farewell = value::farewell(&want.value);
+            }
             self.wait(at, &batch);
         }
         batch.seal();
@@ -406,6 +415,7 @@ impl State {
                     continue;
                 }
                 None => Task::Delete {
+                    farewell: entry.farewell(entry.farewell.clone()),
                     key,
                     lease: entry.lease,
                 },
@@ -468,11 +478,31 @@ impl State {
     /// The last revision in which a service was changed from here.
     pub(super) fn written(&self, namespace: &Arc<str>, name: &Arc<str>) -> i64 {
         let key = (Arc::clone(namespace), Arc::clone(name));
-        self.writes.get(&key).copied().unwrap_or_default()
+        self.writes.get(&key).map_or(0, |(revision, _)| *revision)
     }
 
-    /// Fails whoever waits.
-    pub(super) fn close(&mut self) {
+    /// Forgets what was written to services of which nothing is left here, once every watch that is
+    /// proven has long seen it.
+    pub(super) fn forget_writes(&mut self, now: Instant) {
+        let (names, forgotten) = (&self.names, &mut self.forgotten);
+        self.writes.retain(|(namespace, name), (revision, at)| {
+            let is_held = names
+                .get(namespace)
+                .is_some_and(|names| names.contains_key(name));
+            let keep = is_held || now.duration_since(*at) < REMEMBER;
+            if !keep {
+                *forgotten = (*forgotten).max(*revision);
+            }
+            keep
+        });
+    }
+
+    /// Fails whoever waits. Gives what to say at the keys before they are gone.
+    pub(super) fn close(&mut self) -> Vec<Farewell> {
+        let farewells = match self.closed {
+            true => Vec::new(),
+            false => self.farewells(),
+        };
         self.closed = true;
         for (_, entry) in &mut self.entries {
             entry
@@ -480,6 +510,15 @@ impl State {
                 .drain(..)
                 .for_each(|batch| batch.fail(&Error::Closed));
         }
+        farewells
+    }
+
+    fn farewells(&self) -> Vec<Farewell> {
+        let farewell = |(_, entry): (usize, &Entry)| {
+            let want = entry.want.as_ref()?;
+            entry.farewell(value::farewell(&want.value))
+        };
+        self.entries.iter().filter_map(farewell).collect()
     }
 
     /// How many nodes are wanted.
@@ -548,12 +587,12 @@ impl State {
         }
     }
 
-    fn note_write(&mut self, at: usize, revision: i64) {
+    fn note_write(&mut self, at: usize, revision: i64, now: Instant) {
         if let Some(entry) = self.entries.get(at) {
             let NodeRef {
                 namespace, service, ..
             } = entry.node.clone();
-            self.writes.insert((namespace, service), revision);
+            self.writes.insert((namespace, service), (revision, now));
         }
     }
 

@@ -14,6 +14,7 @@ use vine_registry::{
 
 use super::{Proof, Shared, Subscribe};
 use crate::{
+    AFTER_DENIAL,
     catalog::Catalog,
     client::{Client, Failure, Line, Remedy},
     keys::end_of,
@@ -39,7 +40,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The wait before the watch begins again: by chance up to this, twice as much each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const AFTER_DENIAL: Duration = Duration::from_secs(30);
 
 /// Watches one range of keys: lists, then takes in every change, and again after each gap.
 pub(super) struct Scope {
@@ -130,7 +130,7 @@ impl Scope {
                         let wait = pause.mul_f64(fastrand::f64());
                         pause = (pause * 2).min(LONGEST_PAUSE);
                         if is_denial(&failure) {
-                            AFTER_DENIAL
+                            AFTER_DENIAL.mul_f64(0.5 + fastrand::f64() / 2.0)
                         } else {
                             wait
                         }

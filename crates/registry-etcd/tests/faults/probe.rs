@@ -29,13 +29,14 @@ pub(crate) struct Probe {
     task: JoinHandle<()>,
 }
 
-/// For how long at a stretch a registration was wrong about itself.
+/// For how long at a stretch, or at how many looks, a registration was wrong about itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Longest {
     /// It said that it was registered, and nobody could find it.
     pub(crate) claimed: Duration,
-    /// It was there for all to find, and it said that it was not.
-    pub(crate) denied: Duration,
+    /// At how many looks in a row it was there for all to find, and said that it was not, after the
+    /// cluster had returned; before, it can't know.
+    denied: Option<usize>,
     /// How often the truth was known.
     pub(crate) looks: usize,
 }
@@ -44,7 +45,7 @@ struct Watched {
     key_end: String,
     observer: Observer,
     claims_since: Option<Instant>,
-    denies_since: Option<Instant>,
+    denials: usize,
 }
 
 impl Probe {
@@ -59,7 +60,7 @@ impl Probe {
                 key_end,
                 observer,
                 claims_since: None,
-                denies_since: None,
+                denials: 0,
             })
             .collect();
         let longest = Arc::new(Mutex::new(Longest::default()));
@@ -80,6 +81,17 @@ impl Probe {
         Self { longest, task }
     }
 
+    /// From now on a registration that is there has to say so.
+    pub(crate) fn returned(&self) {
+        self.longest.lock().expect("nobody panicked").denied = Some(0);
+    }
+
+    /// From now on it may not know again; gives at how many looks in a row it denied itself.
+    pub(crate) fn settled(&self) -> usize {
+        let denied = self.longest.lock().expect("nobody panicked").denied.take();
+        denied.unwrap_or_default()
+    }
+
     /// What was worst so far.
     pub(crate) fn longest(&self) -> Longest {
         self.longest.lock().expect("nobody panicked").clone()
@@ -95,21 +107,19 @@ impl Drop for Probe {
 impl Watched {
     fn look(&mut self, keys: Option<&HashSet<String>>, longest: &mut Longest) {
         let Some(keys) = keys else {
-            (self.claims_since, self.denies_since) = (None, None);
+            self.claims_since = None;
             return;
         };
         let (now, says) = (Instant::now(), self.observer.state().is_registered());
         let is = keys.contains(&self.key_end);
-        let since = |since: &mut Option<Instant>, wrong: bool| {
-            *since = wrong.then(|| since.unwrap_or(now));
-            since.map_or(Duration::ZERO, |since| now - since)
-        };
-        longest.claimed = longest
-            .claimed
-            .max(since(&mut self.claims_since, says && !is));
-        longest.denied = longest
-            .denied
-            .max(since(&mut self.denies_since, is && !says));
+        self.claims_since = (says && !is).then(|| self.claims_since.unwrap_or(now));
+        let claimed = self
+            .claims_since
+            .map_or(Duration::ZERO, |since| now - since);
+        longest.claimed = longest.claimed.max(claimed);
+        let counts = is && !says && longest.denied.is_some();
+        self.denials = if counts { self.denials + 1 } else { 0 };
+        longest.denied = longest.denied.map(|most| most.max(self.denials));
     }
 }
 

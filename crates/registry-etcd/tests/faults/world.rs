@@ -24,6 +24,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a registration may be wrong about itself: a second, and how coarsely that is seen.
 const TRUE_TO: Duration = Duration::from_millis(1500);
 
+/// At so many looks in a row, at most, a registration that is back may say that it is not: it asks
+/// once a second, or three times in a ttl, and looks are a tenth of a second apart or more.
+const MOST_DENIED: usize = 40;
+
 /// How a [`World`] is to be.
 pub(crate) struct Shape {
     cluster: ClusterOptions,
@@ -167,15 +171,14 @@ impl World {
 
     /// What must be true once the cluster has returned, which is now: the time counts from here.
     pub(crate) async fn check(&self) {
-        self.check_within(self.ttl).await;
-    }
-
-    /// The same, where registrations may take longer to come back.
-    pub(crate) async fn check_within(&self, limit: Duration) {
         let returned = Instant::now();
+        self.probe.returned();
         let took = self.all_back().await.duration_since(returned);
+        let limit = self.ttl;
         assert!(took <= limit, "back after {took:?}, not within {limit:?}");
         self.settle().await;
+        let denied = self.probe.settled();
+        assert!(denied <= MOST_DENIED, "denied at {denied} looks in a row");
         self.nothing_leaks().await;
         let longest = self.probe.longest();
         assert!(longest.looks > 0, "the truth was never known");

@@ -195,6 +195,22 @@ async fn a_denied_one_asks_every_half_minute() {
     ));
 }
 
+/// Else its ttl would end, or it would say for long that it is not registered when it is.
+#[tokio::test(start_paused = true)]
+async fn a_denied_one_asks_three_times_in_its_ttl() {
+    let registry = Flaky::new();
+    registry.fail(Error::PermissionDenied {
+        registry: "flaky".into(),
+        reason: "told to".into(),
+    });
+    let brief = service("v1", &["a"]).with_ttl(Duration::from_secs(15));
+    let registration = start(&registry, brief);
+    tokio::time::sleep(Duration::from_secs(51)).await;
+    assert_eq!(registry.calls(), 11);
+    registry.fail(None);
+    registration.registered().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bad_service_fails_until_it_is_mended() {
     let registry = Flaky::new();

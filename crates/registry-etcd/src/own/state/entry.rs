@@ -43,6 +43,8 @@ pub(in crate::own) struct Entry {
     pub(in crate::own) turn: Option<Instant>,
     /// Whether nothing was asked of the cluster yet.
     pub(in crate::own) untried: bool,
+    /// What to say at the key before it is deleted, if it was deregistered.
+    pub(in crate::own) farewell: Option<Bytes>,
     /// Somebody else has taken its place.
     pub(in crate::own) lost: bool,
     pub(in crate::own) watched: bool,
@@ -118,7 +120,29 @@ pub(in crate::own) enum Task {
     Delete {
         key: Bytes,
         lease: i64,
+        farewell: Option<Farewell>,
     },
+}
+
+/// What is said at a key before it is deleted because it was deregistered.
+pub(in crate::own) struct Farewell {
+    pub(in crate::own) key: Bytes,
+    pub(in crate::own) value: Bytes,
+    pub(in crate::own) lease: i64,
+    /// The revision in which the key was last put.
+    pub(in crate::own) expected: i64,
+}
+
+impl Entry {
+    /// What to say at the key, if it is known what stands there.
+    pub(in crate::own) fn farewell(&self, value: Option<Bytes>) -> Option<Farewell> {
+        Some(Farewell {
+            key: self.key.clone(),
+            value: value?,
+            lease: self.lease,
+            expected: self.have?,
+        })
+    }
 }
 
 impl Want {

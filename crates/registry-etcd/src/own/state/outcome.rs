@@ -9,13 +9,10 @@ use super::{
     Occupant, Put, State,
     entry::{clash, replaced},
 };
-use crate::{client::Failure, telemetry, value};
+use crate::{AFTER_DENIAL, client::Failure, own::lease::Lease, telemetry, value};
 
 /// How long a put may still take effect whose fate is not known.
 const UNSURE: Duration = Duration::from_secs(10);
-
-/// How long to leave a cluster alone that denies permission.
-const AFTER_DENIAL: Duration = Duration::from_secs(30);
 
 /// After a lease was lost, each key has a turn of its own. With more keys than these they start
 /// together: putting them takes a while anyway.
@@ -39,7 +36,7 @@ impl State {
         let first = std::mem::replace(&mut entry.untried, false) && entry.unsure.is_none();
         match put {
             Put::Done(revision) => {
-                self.note_write(at, revision);
+                self.note_write(at, revision, now);
                 self.stands(at, wish, revision, now);
             }
             Put::Vacant => {
@@ -128,7 +125,7 @@ impl State {
         if entry.unsure.is_some() && !entry.watched {
             self.unwatched.push(at);
         }
-        self.note_write(at, revision);
+        self.note_write(at, revision, now);
         if is_done {
             self.settle(at, now);
         } else {
@@ -151,11 +148,27 @@ impl State {
         }
         entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
         if denied {
-            entry.refusal = Some(error);
-            self.later.push(Reverse((now + AFTER_DENIAL, at)));
+            self.deny(at, error, now);
         } else {
             self.enqueue(at);
         }
+    }
+
+    /// Only somebody who manages the cluster can help: it is left alone for a while.
+    fn deny(&mut self, at: usize, error: Error, now: Instant) {
+        let again = now + self.after_denial();
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.refusal = Some(error);
+            self.later.push(Reverse((again, at)));
+        }
+    }
+
+    /// How long to leave a cluster alone that denies permission: so long that it does not notice,
+    /// and so short that everything is back within a ttl once the permission is.
+    pub(in crate::own) fn after_denial(&self) -> Duration {
+        let ttl = self.leases.values().map(Lease::ttl).min();
+        let longest = ttl.map_or(AFTER_DENIAL, |ttl| (ttl / 3).min(AFTER_DENIAL));
+        longest.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// Takes in that the lease of a put was gone.
@@ -241,14 +254,15 @@ impl State {
     /// The last revision that is known to have been.
     pub(in crate::own) fn mark(&self) -> i64 {
         let known = self.entries.iter().map(|(_, entry)| entry.known);
-        let written = self.writes.values().copied();
-        known.chain(written).max().unwrap_or_default()
+        let written = self.writes.values().map(|(revision, _)| *revision);
+        known.chain(written).fold(self.forgotten, i64::max)
     }
 
     /// Takes in that the cluster is back at an earlier revision. Its leases may hold keys that were
     /// ended since: others take their place, and they run out.
     pub(in crate::own) fn rolled_back(&mut self, revision: i64, now: Instant) {
         self.writes.clear();
+        self.forgotten = 0;
         for (_, entry) in &mut self.entries {
             (entry.known, entry.seen) = (revision, 0);
         }
@@ -280,9 +294,12 @@ impl State {
             let Some(entry) = self.entries.get_mut(at) else {
                 continue;
             };
-            if error.is_retryable() || entry.established {
+            if error.is_retryable() {
                 entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
                 self.enqueue(at);
+            } else if entry.established {
+                entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
+                self.deny(at, error.clone(), now);
             } else {
                 self.give_up(at, &error, now);
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, advance};
 use vine_registry::{Error, Node, NodeRef, Service};
 
-use super::{Call, Occupant, Put, State, Task};
+use super::{Call, Occupant, Put, REMEMBER, State, Task};
 use crate::{Layout, client::Failure, keys::Keys, own::batch::Batch, value};
 
 /// A state whose only call so far registers `n`, with a lease.
@@ -364,10 +364,64 @@ async fn one_that_is_not_renewed_ends() {
     assert!(state.next(Instant::now()).is_none());
     advance(Duration::from_secs(1)).await;
     assert!(state.expire(Instant::now()).is_none());
-    assert!(matches!(
-        state.next(Instant::now()),
-        Some((_, _, Task::Delete { .. }))
-    ));
+    let Some((_, _, Task::Delete { farewell, .. })) = state.next(Instant::now()) else {
+        panic!("it is to be deleted");
+    };
+    assert!(farewell.is_none(), "nobody deregistered it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deregistered_is_told_so_before_it_is_deleted() {
+    let (mut fixture, _) = Fixture::registered();
+    let (held, _) = fixture.state.held("vine", &fixture.service);
+    fixture.state.deregister(&held, Instant::now());
+    let (at, wish, task) = fixture.task();
+    let Task::Delete {
+        farewell: Some(farewell),
+        ..
+    } = task
+    else {
+        panic!("it is to be told and deleted");
+    };
+    assert_eq!(farewell.expected, 7);
+    let value = value::Value::decode(&farewell.value).unwrap().unwrap();
+    assert!(value.deregistered);
+    // Registered again meanwhile: what comes next does not say so any more.
+    let service = Arc::clone(&fixture.service);
+    fixture
+        .state
+        .register(call(&service, 200, None), Instant::now())
+        .unwrap();
+    fixture.state.deleted(at, wish, None, 9, Instant::now());
+    let (at, wish, task) = fixture.task();
+    assert!(matches!(&task, Task::Put { value, .. } if !value.ends_with(b"true}")));
+    fixture.state.put(at, wish, Put::Done(10), Instant::now());
+    let farewells = fixture.state.close();
+    assert_eq!(farewells.len(), 1, "of what is left at the end");
+    assert_eq!(farewells[0].expected, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_forgotten_when_nothing_is_left_of_it() {
+    let (mut fixture, _) = Fixture::registered();
+    let (vine, s) = (Arc::from("vine"), Arc::from("s"));
+    advance(REMEMBER).await;
+    fixture.state.forget_writes(Instant::now());
+    assert_eq!(fixture.state.written(&vine, &s), 7, "it is still there");
+    let (held, _) = fixture.state.held("vine", &fixture.service);
+    fixture.state.deregister(&held, Instant::now());
+    let (at, wish, _) = fixture.task();
+    fixture.state.deleted(at, wish, None, 9, Instant::now());
+    fixture.state.forget_writes(Instant::now());
+    assert_eq!(
+        fixture.state.written(&vine, &s),
+        9,
+        "a watch may lag behind"
+    );
+    advance(REMEMBER).await;
+    fixture.state.forget_writes(Instant::now());
+    assert_eq!(fixture.state.written(&vine, &s), 0);
+    assert_eq!(fixture.state.mark(), 9, "the cluster was there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,7 +459,26 @@ async fn a_denial_ends_a_first_call_and_not_what_was_established() {
     fixture.task();
     fixture.state.failed(at, &denial(), Instant::now());
     fixture.idle();
-    advance(Duration::from_secs(30)).await;
+    // So often that it is back within its ttl, and not at once.
+    advance(Duration::from_secs(4)).await;
     fixture.state.awake(Instant::now());
-    fixture.task();
+    fixture.idle();
+    advance(Duration::from_secs(6)).await;
+    fixture.state.awake(Instant::now());
+    let (at, wish, _) = fixture.task();
+    fixture.state.put(at, wish, Put::Done(9), Instant::now());
+
+    // The same where it is the lease that is denied.
+    let lease = fixture.lease();
+    fixture.state.lose_lease(lease, Instant::now());
+    advance(Duration::from_secs(5)).await;
+    fixture.state.awake(Instant::now());
+    fixture.idle();
+    fixture.state.not_granted(30, &denial(), Instant::now());
+    fixture.idle();
+    assert!(fixture.state.lease_wanted(Instant::now()).is_none());
+    advance(Duration::from_secs(10)).await;
+    fixture.state.awake(Instant::now());
+    fixture.idle();
+    assert!(fixture.state.lease_wanted(Instant::now()).is_some());
 }

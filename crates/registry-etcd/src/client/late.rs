@@ -1,0 +1,99 @@
+//! Answers that are late.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, TryFutureExt, future::Either, stream::FuturesUnordered};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, sleep_until},
+};
+use tonic::{Response, Status};
+
+use super::{Client, Connection, Line};
+
+/// An answer that takes longer is late. A request that a follower passed on to a leader which is
+/// gone is lost, and nobody ever says so.
+pub(super) const LATE: Duration = Duration::from_millis(200);
+
+/// What to do about a late answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// Wait: what was asked may be large.
+    Wait,
+    /// Ask again beside: it is small.
+    Repeat,
+}
+
+/// Finds out whether requests are lost: of all those that wait, one alone is made again and again,
+/// so that a cluster that is merely slow gets hardly more to do.
+#[derive(Debug)]
+pub(super) struct Scout {
+    turn: Arc<Semaphore>,
+    /// What was sent before is lost.
+    lost: watch::Sender<Instant>,
+}
+
+impl Scout {
+    pub(super) fn new() -> Self {
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            lost: watch::Sender::new(Instant::now()),
+        }
+    }
+}
+
+impl Client {
+    /// Waits for an answer that is late, until `end`; none if it does not come, or if another
+    /// connection has come into use, since this one was not good enough for somebody.
+    pub(super) async fn wait_longer<T, F, Fut>(
+        &self,
+        first: Pin<&mut Fut>,
+        sent: Instant,
+        end: Instant,
+        line: &Line,
+        late: Late,
+        request: &mut F,
+    ) -> Option<Result<Response<T>, Status>>
+    where
+        F: FnMut(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut asked = FuturesUnordered::new();
+        asked.push(since(sent, Either::Left(first)));
+        let mut copy = |asked: &mut FuturesUnordered<_>| {
+            let again = request(line.connection.clone());
+            asked.push(since(Instant::now(), Either::Right(again)));
+        };
+        let mut lost = self.scout.lost.subscribe();
+        let (mut turn, mut next) = (None, Instant::now());
+        let mut repeats = late == Late::Repeat;
+        loop {
+            tokio::select! {
+                biased;
+                Some((time, answer)) = asked.next() => {
+                    if time > sent {
+                        self.scout.lost.send_replace(time);
+                    }
+                    return Some(answer);
+                }
+                () = sleep_until(end) => return None,
+                () = self.moved(line) => return None,
+                Ok(()) = lost.wait_for(|time| *time > sent).map_ok(drop), if repeats && turn.is_none() => {
+                    repeats = false;
+                    copy(&mut asked);
+                }
+                () = sleep_until(next), if repeats => {
+                    next += LATE;
+                    turn = turn.or_else(|| Arc::clone(&self.scout.turn).try_acquire_owned().ok());
+                    if turn.is_some() {
+                        copy(&mut asked);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn since<F: Future>(time: Instant, answer: F) -> (Instant, F::Output) {
+    (time, answer.await)
+}
