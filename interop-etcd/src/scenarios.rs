@@ -235,7 +235,7 @@ async fn writable(cluster: &Cluster) {
     }
 }
 
-pub(crate) fn median(times: &[Duration]) -> Duration {
+fn median(times: &[Duration]) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
     times[times.len() / 2]
