@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many keys are asked for at once.
-const PAGE: i64 = 500;
+const PAGE: i64 = 1000;
 
 /// What keys there are at one revision.
 #[derive(Debug)]

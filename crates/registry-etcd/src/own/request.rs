@@ -241,25 +241,21 @@ pub(super) async fn remove(
     occupant: Occupant,
     within: Duration,
 ) -> Result<(), Failure> {
-    let mut mod_revision = occupant.mod_revision;
+    let mut said = None;
     if let Some(value) = value::farewell(&occupant.value) {
         let farewell = Farewell {
             key: key.clone(),
             value,
             lease: occupant.lease,
-            expected: mod_revision,
+            expected: occupant.mod_revision,
         };
-        let said = say(client, vec![farewell], within).await;
-        mod_revision = said.ok().flatten().unwrap_or(mod_revision);
+        said = say(client, vec![farewell], within).await.ok().flatten();
     }
-    let request = TxnRequest {
-        compare: vec![is_of(key.clone(), mod_revision)],
-        success: vec![operation(Request::RequestDeleteRange(DeleteRangeRequest {
-            key,
-            ..Default::default()
-        }))],
-        failure: Vec::new(),
-    };
+    let mut request = delete(key.clone(), occupant.lease);
+    // What was said there is put right by a holder that lives: its lease tells whose it is.
+    if said.is_none() {
+        request.compare = vec![is_of(key, occupant.mod_revision)];
+    }
     let answer = client.call("txn", within, Late::Repeat, |connection| {
         let request = request.clone();
         async move { connection.kv().txn(request).await }

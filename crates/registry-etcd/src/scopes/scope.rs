@@ -1,41 +1,33 @@
+mod outage;
+mod session;
+
 use std::{mem::take, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
-use tonic::Streaming;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, info, info_span};
 use vine_registry::{
-    Error,
     telemetry::{CACHED_NODES, WATCHERS},
     view::Topic,
 };
 
+use self::session::{OPEN, Session, begin, send};
 use super::{Proof, Shared, Subscribe};
 use crate::{
     AFTER_DENIAL,
     catalog::Catalog,
     client::{Client, Failure, Line, Remedy},
-    keys::end_of,
     listing::{self, Listing},
-    proto::{
-        Event, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-        watch_request::RequestUnion,
-    },
+    proto::{Event, WatchProgressRequest, WatchResponse, watch_request::RequestUnion},
     telemetry::{self, Level},
 };
-
-/// How long the stream may take to open and to begin.
-const OPEN: Duration = Duration::from_millis(1500);
 
 /// How often the server is asked for a sign of life, and how long it may take. A little more often
 /// than a proof lasts, so that a healthy watch is always proven.
 const ALIVE: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// An outage as short as this is none.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// The wait before the watch begins again: by chance up to this, twice as much each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -59,15 +51,6 @@ pub(super) struct Scope {
     down: Option<Instant>,
     watchers: Level,
     nodes: Level,
-}
-
-type Requests = mpsc::UnboundedSender<WatchRequest>;
-
-/// A watch that has begun.
-struct Session {
-    line: Line,
-    requests: Requests,
-    answers: Streaming<WatchResponse>,
 }
 
 /// How a session ended.
@@ -144,37 +127,6 @@ impl Scope {
         }
         .instrument(span)
         .await;
-    }
-
-    /// Waits; answers those for whom a state from before the outage will do.
-    async fn idle(&mut self, wait: Duration) {
-        let end = Instant::now() + wait;
-        loop {
-            let stale = self.stale_at().unwrap_or(end).max(Instant::now());
-            tokio::select! {
-                () = sleep_until(end.min(stale)) => {
-                    self.mark_stale();
-                    if Instant::now() >= end {
-                        return;
-                    }
-                    if self.stale_at().is_none() {
-                        sleep_until(end).await;
-                        return;
-                    }
-                }
-                subscribe = self.incoming.recv() => match subscribe {
-                    Some(subscribe) => {
-                        self.waiting.push(subscribe);
-                        self.serve_stale();
-                        // Somebody is there who did not wait yet: try at once.
-                        if wait > LONGEST_PAUSE {
-                            return;
-                        }
-                    }
-                    None => return,
-                },
-            }
-        }
     }
 
     /// Begins, and takes in what comes until something is wrong.
@@ -357,20 +309,6 @@ impl Scope {
         Ok(same)
     }
 
-    /// The view is true, as of now.
-    fn live(&mut self) {
-        if self.down.take().is_some() {
-            info!("watching again");
-        }
-        self.catalog.view.live();
-        let mut proof = self.shared.proof();
-        *proof = Proof {
-            mark: self.mark,
-            at: Some(Instant::now()),
-            error: None,
-        };
-    }
-
     /// Says how it is doing.
     fn tell(&self, topic: &Topic) {
         self.watchers.set(self.catalog.view.watchers(topic));
@@ -380,129 +318,9 @@ impl Scope {
             telemetry::watch_lag(at.elapsed().as_secs_f64());
         }
     }
-
-    /// The watch is not alive.
-    fn fail(&mut self, failure: &Failure) {
-        let error = Error::from(failure.clone());
-        if self.down.is_none() {
-            self.down = Some(Instant::now());
-            warn!(%error, "the watch is interrupted");
-        } else {
-            debug!(%error, "still not watching");
-        }
-        let is_denial = is_denial(failure);
-        let mut proof = self.shared.proof();
-        proof.at = None;
-        proof.error = Some(error.clone());
-        drop(proof);
-        if is_denial || !self.client.has_answered() {
-            for subscribe in take(&mut self.waiting) {
-                if !(subscribe.allow_stale && self.mark > 0) {
-                    let _ = subscribe.reply.send(Err(error.clone()));
-                } else {
-                    self.answer(subscribe);
-                }
-            }
-        }
-        if self.stale_at().is_some_and(|at| at <= Instant::now()) {
-            self.mark_stale();
-        }
-        self.serve_stale();
-    }
-
-    /// When the outage is to be told, if it is not yet.
-    fn stale_at(&self) -> Option<Instant> {
-        if self.catalog.view.staleness().is_some() {
-            return None;
-        }
-        self.down.map(|down| down + GRACE)
-    }
-
-    fn mark_stale(&mut self) {
-        let error = self.shared.proof().error.clone();
-        if let Some(error) = error {
-            self.catalog.view.stale(error);
-        }
-        self.serve_stale();
-    }
-
-    /// Answers those for whom what was known before the outage will do.
-    fn serve_stale(&mut self) {
-        if self.catalog.view.staleness().is_none() || self.mark == 0 {
-            return;
-        }
-        let (content, others) = take(&mut self.waiting)
-            .into_iter()
-            .partition(|subscribe| subscribe.allow_stale);
-        self.waiting = others;
-        let content: Vec<Subscribe> = content;
-        for subscribe in content {
-            self.answer(subscribe);
-        }
-    }
-}
-
-/// Finds out whether to list, and opens the stream.
-async fn begin(
-    client: &Client,
-    prefix: &str,
-    wants_list: bool,
-    mark: i64,
-    cluster: u64,
-    limit: Duration,
-) -> Result<(Session, Option<Listing>), Failure> {
-    let mut listing = None;
-    if wants_list {
-        listing = Some(listing::list(client, prefix, limit).await?);
-    } else {
-        let newest = listing::newest(client, prefix, limit).await?;
-        if newest.cluster != cluster || newest.revision < mark {
-            info!("the cluster is another one or an older one: listing again");
-            telemetry::resync("another cluster, or an older state");
-            listing = Some(listing::list(client, prefix, limit).await?);
-        }
-    }
-    let line = client.line().await?;
-    let (requests, receiver) = mpsc::unbounded_channel();
-    let mut watch = line.connection.clone().watch();
-    let from = listing.as_ref().map_or(mark, |listing| listing.revision) + 1;
-    let create = WatchCreateRequest {
-        key: prefix.to_owned().into(),
-        range_end: end_of(prefix).into(),
-        start_revision: from,
-        fragment: true,
-        ..Default::default()
-    };
-    // The server answers the opening together with the first request.
-    send(&requests, RequestUnion::CreateRequest(create));
-    let opened = timeout(OPEN, watch.watch(crate::stream::of(receiver))).await;
-    let failure = match opened {
-        Ok(Ok(answers)) => {
-            let session = Session {
-                line,
-                requests,
-                answers: answers.into_inner(),
-            };
-            return Ok((session, listing));
-        }
-        Ok(Err(status)) => client.failure(status),
-        Err(_) => Failure::Silent(OPEN),
-    };
-    match failure.remedy() {
-        Remedy::Authenticate => client.expire(&line),
-        _ => client.rotate(&line),
-    }
-    Err(failure)
 }
 
 /// Whether only somebody who manages the cluster can help; a token that has expired is none.
 fn is_denial(failure: &Failure) -> bool {
     failure.is_denial() && failure.remedy() != Remedy::Authenticate
-}
-
-fn send(requests: &Requests, request: RequestUnion) {
-    // An ended stream says so by its answers.
-    let _ = requests.send(WatchRequest {
-        request_union: Some(request),
-    });
 }
