@@ -36,9 +36,10 @@ fn obey(runtime: &Runtime, arguments: &[&str]) -> Outcome<ExitCode> {
                 .block_on(interruptible(measure::run(names)))
                 .map(|()| ExitCode::SUCCESS)
         }
-        [option, ..] if option.starts_with('-') => {
-            Err("usage: vine-interop [measure [look-ups | size | traffic]... | NAME...]".to_owned())
-        }
+        [option, ..] if option.starts_with('-') => Err(format!(
+            "usage: vine-interop [measure [{}]... | NAME...]",
+            measure::PARTS
+        )),
         ref names => {
             network::check()?;
             let all_passed = runtime.block_on(interruptible(scenarios::run(names)))?;

@@ -5,7 +5,8 @@
 //! - `cargo run --release -p vine-interop` runs every scenario and fails if one does;
 //! - `cargo run --release -p vine-interop -- NAME...` runs those whose names contain one of these;
 //! - `cargo run --release -p vine-interop -- measure` prints how fast and how large it is, beside
-//!   others; `measure look-ups`, `measure size` and `measure traffic` print parts of that.
+//!   others on the same links; `measure look-ups`, `changes`, `thousand` and `size` print parts of
+//!   that, and `measure traffic`, which takes seven minutes, what is on a link when nothing happens.
 //!
 //! Each scenario makes namespaces of its own and removes them, also when it fails or is
 //! interrupted. No packet leaves them. The hosts in them are processes of this program
@@ -22,6 +23,8 @@ mod network;
 mod peer;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod punctuality;
 #[cfg(target_os = "linux")]
 mod scenarios;
 #[cfg(target_os = "linux")]

@@ -213,7 +213,7 @@ impl Host {
 
     /// Waits until the kernel says that an interface works: it thinks about that for up to a second.
     fn wait_for(&self, interface: &str) -> Outcome {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(100);
         while Instant::now() < deadline {
             let state = self.ip(&["-oneline", "link", "show", "dev", interface])?;
             if state.contains("state UP") {

@@ -17,20 +17,34 @@ const PAUSE: Duration = Duration::from_secs(120);
 /// More than two times the ttl of a record.
 const WINDOW: Duration = Duration::from_secs(300);
 
+/// Who holds how much on a link.
+#[derive(Clone, Copy, Debug)]
+struct Holders {
+    processes: usize,
+    nodes: usize,
+}
+
 /// Measures links with a few and with many nodes, at the same time.
 pub(super) async fn measure() -> Outcome {
     println!(
-        "Steady traffic on a link with {BROWSERS} browsing processes, after {PAUSE:?}, for {WINDOW:?}"
+        "\nSteady traffic on a link with {BROWSERS} browsing processes, after {PAUSE:?}, for {WINDOW:?}\n"
     );
-    let (one, some, many) = tokio::join!(steady(1), steady(100), steady(1000));
-    for (nodes, outcome) in [(1, one), (100, some), (1000, many)] {
-        let (packets, bytes) = outcome?;
-        println!("{nodes} nodes: {packets:.2} packets a second, {bytes:.0} bytes a second");
+    let link = |processes, nodes| steady(Holders { processes, nodes });
+    // Tells that it is alive, and ends with what is measured.
+    let told = async {
+        loop {
+            sleep(PAUSE / 4).await;
+            eprintln!("measuring the traffic ...");
+        }
+    };
+    tokio::select! {
+        outcome = async { tokio::try_join!(link(1, 1), link(1, 100), link(1, 1000), link(50, 1)) } => outcome.map(drop),
+        () = told => Ok(()),
     }
-    Ok(())
 }
 
-async fn steady(nodes: usize) -> Outcome<(f64, f64)> {
+/// Each browsing process is on a host of its own, and so are the holding ones as far as there are hosts.
+async fn steady(holders: Holders) -> Outcome {
     let hosts: Vec<Host> = (0..=BROWSERS)
         .map(|_| Host::new())
         .collect::<Outcome<_>>()?;
@@ -44,14 +58,17 @@ async fn steady(nodes: usize) -> Outcome<(f64, f64)> {
     let switch = Host::switch(&ends)?;
     switch.count_mdns()?;
     let mut peers = Vec::new();
-    for (number, host) in hosts.iter().enumerate() {
+    let Holders { processes, nodes } = holders;
+    for (number, host) in (0..processes).zip(hosts.iter().cycle()) {
         let mut peer = Peer::start(host).await?;
-        if number == 0 {
-            peer.tell(&format!("register-many {NAME} v1 {nodes} 10.77.0.1"))
-                .await?;
-        } else {
-            peer.tell(&format!("watch {NAME}")).await?;
-        }
+        // What is before the number is the beginning of the ids as well.
+        peer.tell(&format!("register-many {NAME} v1 {nodes} 10.77.1.{number}"))
+            .await?;
+        peers.push(peer);
+    }
+    for host in &hosts[1..] {
+        let mut peer = Peer::start(host).await?;
+        peer.tell(&format!("watch {NAME}")).await?;
         peers.push(peer);
     }
     sleep(PAUSE).await;
@@ -59,5 +76,10 @@ async fn steady(nodes: usize) -> Outcome<(f64, f64)> {
     sleep(WINDOW).await;
     let (seconds, after) = (began.elapsed().as_secs_f64(), switch.mdns_counted()?);
     let rate = |before: u64, after: u64| float(after.saturating_sub(before)) / seconds;
-    Ok((rate(before.0, after.0), rate(before.1, after.1)))
+    println!(
+        "{processes} x {nodes} nodes: {:.2} packets a second, {:.0} bytes a second",
+        rate(before.0, after.0),
+        rate(before.1, after.1)
+    );
+    Ok(())
 }

@@ -30,7 +30,7 @@ const TYPE: &str = "_vine._tcp";
 const STATIC: &str = "/etc/avahi/services";
 
 /// How long the daemon may take to start.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 const CONFIGURATION: &str = "\
 [server]
@@ -45,6 +45,23 @@ objects-per-client-max=4096
 publish-workstation=no
 publish-hinfo=no
 ";
+
+/// A bus that stays the user who it was started as: one that becomes another user would not hear of the
+/// death of this process, and stay.
+const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <auth>EXTERNAL</auth>
+  <listen>unix:path=/run/dbus/system_bus_socket</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow receive_sender="*"/>
+  </policy>
+</busconfig>
+"#;
 
 pub(crate) struct Avahi {
     _bus: Child,
@@ -61,9 +78,11 @@ impl Avahi {
         for folder in ["/run/dbus", "/run/avahi-daemon"] {
             fs::create_dir(folder).map_err(|error| format!("{folder}: {error}"))?;
         }
-        let file = "/run/avahi.conf";
-        fs::write(file, CONFIGURATION).map_err(|error| format!("{file}: {error}"))?;
-        let bus = daemon("dbus-daemon", &["--system", "--nofork", "--nopidfile"])
+        let (file, bus) = ("/run/avahi.conf", "/run/bus.conf");
+        for (file, text) in [(file, CONFIGURATION), (bus, BUS)] {
+            fs::write(file, text).map_err(|error| format!("{file}: {error}"))?;
+        }
+        let bus = daemon("dbus-daemon", &["--config-file", bus, "--nofork"])
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("can't start dbus-daemon: {error}"))?;

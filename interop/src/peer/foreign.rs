@@ -22,8 +22,11 @@ use tokio::{
 use super::{Obey, serve, unix_micros};
 use crate::Outcome;
 
-/// How long to look for all of many.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to look for what must be found.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// How long to look for all of many, when it is counted how many are found.
+const COUNTED: Duration = Duration::from_secs(10);
 
 /// An instance to publish.
 #[derive(Clone, Debug)]
@@ -102,12 +105,13 @@ impl<P: Program> Obey for Foreign<P> {
                 Ok(format!("deregistered {asked}"))
             }
             ["get", name, expected] => {
-                let found = self.find(name, expected.parse().unwrap_or(1)).await?;
+                let expected = expected.parse().unwrap_or(1);
+                let found = self.find(name, expected, PATIENCE).await?;
                 Ok(format!("got {} {}", found.0, found.1.join(" ")))
             }
             ["count", name, expected] => {
                 let expected = expected.parse().unwrap_or_default();
-                let (micros, found) = self.find(name, expected).await?;
+                let (micros, found) = self.find(name, expected, COUNTED).await?;
                 Ok(format!("counted {micros} {}", found.len()))
             }
             ["watch", name] => {
@@ -123,12 +127,17 @@ impl<P: Program> Obey for Foreign<P> {
 impl<P: Program> Foreign<P> {
     /// Browses until so many nodes are found or it has taken too long; gives the microseconds to the last
     /// one, and all.
-    async fn find(&mut self, name: &str, expected: usize) -> Outcome<(u128, Vec<String>)> {
+    async fn find(
+        &mut self,
+        name: &str,
+        expected: usize,
+        patience: Duration,
+    ) -> Outcome<(u128, Vec<String>)> {
         let asked = Instant::now();
         let mut seen = self.0.browse(subtype(name).as_deref())?;
         let (mut found, mut last) = (BTreeSet::new(), 0);
         while found.len() < expected {
-            let Ok(Some(next)) = timeout_at(asked + PATIENCE, seen.recv()).await else {
+            let Ok(Some(next)) = timeout_at(asked + patience, seen.recv()).await else {
                 break;
             };
             if let Seen::Resolved {

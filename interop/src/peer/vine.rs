@@ -26,6 +26,9 @@ use vine_registry_mdns::{MdnsOptions, MdnsRegistry};
 use super::{Obey, serve, unix_micros};
 use crate::Outcome;
 
+/// How long a call may take, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(100);
+
 /// How much of the padding one pair of metadata takes.
 const PAIR: usize = 100;
 
@@ -39,7 +42,7 @@ struct Vine {
 
 /// Does what it is told until its input ends or it is terminated.
 pub(super) async fn run() -> Outcome {
-    let registry = MdnsRegistry::new(Options::new(), MdnsOptions::new())
+    let registry = MdnsRegistry::new(Options::new().with_timeout(PATIENCE), MdnsOptions::new())
         .map_err(|error| format!("no registry: {error}"))?;
     let mut vine = Vine {
         registry,

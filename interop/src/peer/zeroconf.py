@@ -10,7 +10,9 @@ from zeroconf import IPVersion, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 TYPE = "_vine._tcp.local."
-PATIENCE = 10
+# As those of the same names in foreign.rs.
+PATIENCE = 100
+COUNTED = 10
 
 
 def micros():
@@ -73,7 +75,7 @@ class Peer:
         if await info.async_request(self.zeroconf.zeroconf, 3000):
             seen(known, info)
 
-    async def find(self, name, expected):
+    async def find(self, name, expected, patience):
         asked, found, done = time.perf_counter(), {}, asyncio.Event()
 
         def seen(_known, info):
@@ -89,7 +91,7 @@ class Peer:
 
         browser = self.browse(name, seen)
         try:
-            await asyncio.wait_for(done.wait(), PATIENCE)
+            await asyncio.wait_for(done.wait(), patience)
         except asyncio.TimeoutError:
             pass
         await browser.async_cancel()
@@ -131,10 +133,10 @@ class Peer:
             return f"deregistered {asked}"
         if command == "get":
             expected = int(rest[1]) if rest[1].isdigit() else 1
-            took, found = await self.find(rest[0], expected)
+            took, found = await self.find(rest[0], expected, PATIENCE)
             return f"got {took} {' '.join(found)}"
         if command == "count":
-            took, found = await self.find(rest[0], int(rest[1]))
+            took, found = await self.find(rest[0], int(rest[1]), COUNTED)
             return f"counted {took} {len(found)}"
         if command == "watch":
             self.watch(rest[0])

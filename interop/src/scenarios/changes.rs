@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{NAME, Scenario, expect_event, finds, pair, same, scenario, within};
-use crate::{Outcome, process::Peer};
+use super::{NAME, Scenario, expect_event, finds, pair, same, scenario};
+use crate::{Outcome, process::Peer, punctuality::Moment};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -40,10 +38,11 @@ async fn update_and_end() -> Outcome {
     one.tell(&format!("register {NAME} v1 one 10.77.0.1:80 changed"))
         .await?;
     expect_event(&mut watch, "update one").await?;
-    let told = Instant::now();
+    let told = Moment::now();
     one.terminate().await?;
     expect_event(&mut watch, "delete one").await?;
-    within(told, Duration::from_secs(1), "the delete was seen")
+    told.within(Duration::from_secs(1), "the delete was seen")
+        .await
 }
 
 /// With a ttl of ten seconds, since that is the least that records have.
@@ -53,10 +52,11 @@ async fn killed() -> Outcome {
     one.tell(&format!("hold {NAME} v1 one 10.77.0.1:80 10"))
         .await?;
     same("snapshot one", &watch.tell(&format!("watch {NAME}")).await?)?;
-    let killed = Instant::now();
+    let killed = Moment::now();
     one.kill().await?;
     expect_event(&mut watch, "delete one").await?;
-    within(killed, Duration::from_millis(10_500), "the delete was seen")
+    let limit = Duration::from_millis(10_500);
+    killed.within(limit, "the delete was seen").await
 }
 
 async fn reported() -> Outcome {
@@ -66,10 +66,11 @@ async fn reported() -> Outcome {
         .await?;
     same("snapshot one", &watch.tell(&format!("watch {NAME}")).await?)?;
     one.kill().await?;
-    let told = Instant::now();
+    let told = Moment::now();
     watch.tell(&format!("report {NAME} one")).await?;
     expect_event(&mut watch, "delete one").await?;
-    within(told, Duration::from_millis(2_500), "the delete was seen")
+    let limit = Duration::from_millis(2_500);
+    told.within(limit, "the delete was seen").await
 }
 
 async fn reported_alive() -> Outcome {

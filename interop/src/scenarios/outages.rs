@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NAME, Scenario, expect_all, expect_event, finds, same, scenario};
+use super::{NAME, Scenario, expect_all, expect_event, finds, scenario, watches};
 use crate::{Outcome, network::Host, process::Peer};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -13,9 +13,9 @@ pub(super) fn all() -> Vec<Scenario> {
     ]
 }
 
-/// Three hosts on a switch, each with a process that holds a node of its name for ten seconds at a
+/// Three hosts on a switch, each with a process that holds a node of its name for so many seconds at a
 /// time and watches.
-async fn three() -> Outcome<(Vec<Host>, Host, Vec<Peer>)> {
+async fn three(ttl: u32) -> Outcome<(Vec<Host>, Host, Vec<Peer>)> {
     let hosts: Vec<Host> = (0..3).map(|_| Host::new()).collect::<Outcome<_>>()?;
     let ends: Vec<_> = hosts
         .iter()
@@ -25,13 +25,12 @@ async fn three() -> Outcome<(Vec<Host>, Host, Vec<Peer>)> {
     let mut peers = Vec::new();
     for (host, (id, address)) in hosts.iter().zip(NODES) {
         let mut peer = Peer::start(host).await?;
-        peer.tell(&format!("hold {NAME} v1 {id} {address} 10"))
+        peer.tell(&format!("hold {NAME} v1 {id} {address} {ttl}"))
             .await?;
         peers.push(peer);
     }
     for peer in &mut peers {
-        let snapshot = peer.tell(&format!("watch {NAME}")).await?;
-        same("snapshot a b c", &snapshot)?;
+        watches(peer, &["a", "b", "c"]).await?;
     }
     Ok((hosts, switch, peers))
 }
@@ -46,7 +45,7 @@ const ALL: &str = "a@10.77.0.1:80 b@10.77.0.2:80 c@10.77.0.3:80";
 
 /// It keeps its carrier, so that nobody can know more than that there are no answers.
 async fn cut_off() -> Outcome {
-    let (hosts, switch, mut peers) = three().await?;
+    let (hosts, switch, mut peers) = three(10).await?;
     switch.cut(2)?;
     let [a, b, c] = &mut peers[..] else {
         return Err("not three".to_owned());
@@ -68,7 +67,7 @@ async fn cut_off() -> Outcome {
 
 /// So shortly that nothing runs out.
 async fn blinking() -> Outcome {
-    let (hosts, _switch, mut peers) = three().await?;
+    let (hosts, _switch, mut peers) = three(60).await?;
     let [a, _, c] = &mut peers[..] else {
         return Err("not three".to_owned());
     };
@@ -91,7 +90,7 @@ async fn blinking() -> Outcome {
 
 /// The host that is away forgets nobody; the others forget what is there.
 async fn away() -> Outcome {
-    let (hosts, _switch, mut peers) = three().await?;
+    let (hosts, _switch, mut peers) = three(10).await?;
     let [a, b, c] = &mut peers[..] else {
         return Err("not three".to_owned());
     };
