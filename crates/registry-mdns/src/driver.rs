@@ -360,7 +360,7 @@ impl Driver {
                 EngineEvent::Found(remote) | EngineEvent::Changed(remote) => {
                     news.push(News::seen(remote));
                 }
-                EngineEvent::Gone(remote) => news.push(News::gone(&remote)),
+                EngineEvent::Gone(remote, ending) => news.push(News::gone(&remote, ending)),
                 EngineEvent::Replaced(key) => {
                     news.extend(self.lose(key).map(|node| News::ended(node, key)));
                 }

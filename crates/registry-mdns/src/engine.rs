@@ -47,7 +47,7 @@ use std::{
 
 pub(crate) use dialects::Dialects;
 pub use event::{
-    Config, Counters, EngineEvent, LookupId, NodeKey, Outcome, Question, Registered, Remote,
+    Config, Counters, Ending, EngineEvent, LookupId, NodeKey, Outcome, Question, Registered, Remote,
 };
 pub(crate) use go::{Manner, check_name, try_payload};
 pub use io::{Destination, Family, Interface, LinkKind, Port, Received, Transmit};

@@ -72,6 +72,7 @@ async fn a_watch_hears_create_update_and_delete() {
     one.deregister(&service(&["a"])).await.unwrap();
     let deleted = event(&mut watch).await;
     assert_eq!((deleted.action, first_id(&deleted)), (Action::Delete, "a"));
+    assert!(deleted.deregistered, "its owner said so");
     let gone = other.get_service(NAME).await;
     assert!(matches!(gone, Err(Error::NotFound { .. })), "{gone:?}");
 }

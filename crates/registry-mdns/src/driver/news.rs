@@ -6,7 +6,7 @@ use vine_registry::{
 };
 
 use super::{Driver, Holder};
-use crate::engine::{NodeKey, Remote};
+use crate::engine::{Ending, NodeKey, Remote};
 
 /// What the engine says of a node.
 pub(super) struct News {
@@ -18,7 +18,7 @@ enum What {
     /// Somebody else's, as it is now.
     Seen(Remote),
     /// Somebody else's, gone.
-    Gone,
+    Gone(Ending),
     /// An own registration, ended without being asked to.
     Ended(NodeKey),
 }
@@ -52,10 +52,10 @@ impl News {
         }
     }
 
-    pub(super) fn gone(remote: &Remote) -> Self {
+    pub(super) fn gone(remote: &Remote, ending: Ending) -> Self {
         Self {
             node: name(remote),
-            what: What::Gone,
+            what: What::Gone(ending),
         }
     }
 
@@ -77,11 +77,14 @@ impl News {
                 changed: remote.changed,
                 tag: Holder::Other,
             }),
-            (What::Gone, Some(Holder::Other)) => drop(edit.remove(&self.node.id)),
+            (What::Gone(Ending::Lost), Some(Holder::Other)) => drop(edit.remove(&self.node.id)),
+            (What::Gone(Ending::Said), Some(Holder::Other)) => {
+                edit.deregister(&self.node.id);
+            }
             (What::Ended(key), Some(Holder::Own(held))) if key == held => {
                 edit.remove(&self.node.id);
             }
-            (What::Gone | What::Ended(_), _) => {}
+            (What::Gone(_) | What::Ended(_), _) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use vine_registry::{NodeRef, Result, Service, Wait};
 
 use super::{
-    Config, Counters, Engine, EngineEvent, Interface, LookupId, NodeKey, Outcome, Question,
+    Config, Counters, Ending, Engine, EngineEvent, Interface, LookupId, NodeKey, Outcome, Question,
     Received, Registered, Remote, Transmit,
     go::{Go, Manner},
 };
@@ -342,9 +342,9 @@ impl Dialects {
     fn take(&mut self, side: Side, event: EngineEvent) {
         match event {
             EngineEvent::Found(remote) | EngineEvent::Changed(remote) => {
-                self.seen(side, reference(&remote), Some(remote));
+                self.seen(side, reference(&remote), Ok(remote));
             }
-            EngineEvent::Gone(remote) => {
+            EngineEvent::Gone(remote, ending) => {
                 let node = reference(&remote);
                 if side == Side::Sd {
                     // Its goodbye in the other dialect may be lost or late.
@@ -357,7 +357,7 @@ impl Dialects {
                         sides.go.take_if(|known| known.epoch == remote.epoch);
                     }
                 }
-                self.seen(side, node, None);
+                self.seen(side, node, Err(ending));
             }
             EngineEvent::LookupDone { id, outcome } => {
                 let id = match side {
@@ -387,15 +387,16 @@ impl Dialects {
     }
 
     /// One side sees a node in another way, or not any more.
-    fn seen(&mut self, side: Side, node: NodeRef, remote: Option<Remote>) {
+    fn seen(&mut self, side: Side, node: NodeRef, remote: std::result::Result<Remote, Ending>) {
         let sides = self.told.entry(node.clone()).or_default();
         let before = sides.best().cloned();
-        *sides.of(side) = remote;
+        let ending = remote.as_ref().err().copied().unwrap_or(Ending::Lost);
+        *sides.of(side) = remote.ok();
         let after = sides.best().cloned();
         let event = match (before, after) {
             (None, Some(node)) => Some(EngineEvent::Found(node)),
             (Some(before), Some(node)) if before != node => Some(EngineEvent::Changed(node)),
-            (Some(node), None) => Some(EngineEvent::Gone(node)),
+            (Some(node), None) => Some(EngineEvent::Gone(node, ending)),
             _ => None,
         };
         if sides.best().is_none() {

@@ -64,8 +64,17 @@ pub enum EngineEvent {
     /// A known node that is other than before, perhaps in another version.
     Changed(Remote),
     /// A known node is gone, or nobody asks for it any more.
-    Gone(Remote),
+    Gone(Remote, Ending),
     /// Somebody else holds the id of this registration, which has ended without a goodbye.
+/// How it is known that a node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing was heard of it any more, or nobody asks.
+    Lost,
+    /// Its owner said so (RFC 6762 section 10.1).
+    Said,
+}
+
     Replaced(NodeKey),
     /// The ttl of this registration ran out; it has ended with a goodbye.
     Expired(NodeKey),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
 
 use super::{
-    Engine,
+    Ending, Engine,
     cache::{Address, GRACE, Instance, Txt},
     lease::{Lease, Source},
     timers::Timer,
@@ -105,7 +105,7 @@ impl Engine {
         for (name, (said, verdict)) in verdicts {
             match verdict {
                 Verdict::Ignore | Verdict::Late(_) => {}
-                Verdict::Gone => self.forget_instance(name),
+                Verdict::Gone => self.forget_instance(name, Ending::Said),
                 Verdict::Take(facts) => {
                     if self.take_said(now, name, &said, facts, origin)
                         && self.recharge(now, name, origin)

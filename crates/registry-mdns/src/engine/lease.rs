@@ -152,6 +152,11 @@ impl Lease {
         self.since
     }
 
+    /// Whether its end was said, and is not just silence.
+    pub(super) fn is_said(&self) -> bool {
+        self.is_said
+    }
+
     /// Whether it can't be heard at present whether this goes on.
     pub(super) fn is_cut_off(&self, expiry: &Expiry) -> bool {
         matches!(expiry.floor(self.by.link), Floor::Never)

@@ -9,7 +9,7 @@ use std::{
 use vine_registry::{Result, Service};
 
 use super::{
-    Engine, EngineEvent, NodeKey, Registered,
+    Ending, Engine, EngineEvent, NodeKey, Registered,
     own::{Answer, Draft, Goodbye, Own, record_ttl},
     timers::{Alarm, Timer},
     version::Version,
@@ -270,8 +270,8 @@ impl Engine {
             own.map(|own| (own.identity.clone(), own.instance.clone()))
         {
             // Silences what was told of another holder, who is about to learn that it is replaced.
-            self.elect(&identity);
-            self.forget_instance(&instance);
+            self.elect(&identity, Ending::Lost);
+            self.forget_instance(&instance, Ending::Lost);
         }
         Registered {
             key,
@@ -384,7 +384,7 @@ impl Engine {
             .set(&mut self.goodbye_alarm, goodbye.at, || Timer::Goodbyes);
         self.batch.goodbyes.push(goodbye.records.clone());
         self.goodbyes.push(goodbye);
-        self.elect(&own.identity);
+        self.elect(&own.identity, Ending::Lost);
         true
     }
 
@@ -484,7 +484,7 @@ impl Engine {
         if let Some(own) = self.forget_own(key) {
             tracing::debug!(node = ?own.identity, "somebody else registered this id later");
             self.events.push_back(EngineEvent::Replaced(key));
-            self.elect(&own.identity);
+            self.elect(&own.identity, Ending::Lost);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Destination, Engine, Port, Question, Transmit,
+    Destination, Ending, Engine, Port, Question, Transmit,
     cache::{Address, Instance, Topic},
     lease::Expiry,
     links::LinkId,
@@ -68,7 +68,7 @@ impl Engine {
             };
             known.pointers.retain(|(topic, _)| topic != name);
             if known.pointers.is_empty() {
-                self.forget_instance(&instance);
+                self.forget_instance(&instance, Ending::Lost);
             }
         }
     }
@@ -170,10 +170,11 @@ impl Engine {
         let is_gone = instance.pointers.is_empty();
         self.batch.ask(now, instance.take_refreshes(now, name));
         for topic in disturbed {
+        let ending = instance.ending(now, &self.expiry);
             self.ask_soon(now, &topic);
         }
         if is_gone || self.try_instance(now, name) {
-            self.forget_instance(name);
+            self.forget_instance(name, ending);
             return;
         }
         let missing = self
@@ -420,6 +421,16 @@ impl Instance {
     fn end_leases(&mut self, now: Instant, expiry: &Expiry) -> Vec<Name> {
         if !self.leases().any(|lease| lease.is_over(now, expiry)) {
             return Vec::new();
+    /// How it has ended if its pointers are over now. That nobody says otherwise within a second makes a
+    /// goodbye without SRV one (RFC 6762 section 10.1).
+    fn ending(&self, now: Instant, expiry: &Expiry) -> Ending {
+        let mut pointers = self.pointers.iter();
+        match pointers.any(|(_, lease)| lease.is_said() && lease.is_over(now, expiry)) {
+            true => Ending::Said,
+            false => Ending::Lost,
+        }
+    }
+
         }
         let topics = self
             .pointers

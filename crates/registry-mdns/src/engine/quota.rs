@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, cache::Instance, intake::Origin};
+use super::{Ending, Engine, cache::Instance, intake::Origin};
 use crate::{codec::Name, mapping::Facts};
 
 /// Who is heard of again after so long is no flood.
@@ -125,7 +125,7 @@ impl Engine {
         {
             let known = self.cache.instances.get(&name);
             if known.is_some_and(|known| known.charge.is_of(host)) {
-                self.forget_instance(&name);
+                self.forget_instance(&name, Ending::Lost);
                 self.counters.refused += 1;
                 return true;
             }
@@ -153,7 +153,7 @@ impl Engine {
         while self.quota.total > self.config.max_memory {
             if !self.evict(origin.by.host) {
                 self.counters.refused += 1;
-                self.forget_instance(name);
+                self.forget_instance(name, Ending::Lost);
                 return false;
             }
         }

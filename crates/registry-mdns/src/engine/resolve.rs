@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use vine_registry::{Node, Service, address::HostPort};
 
 use super::{
-    Engine, EngineEvent, Remote,
+    Ending, Engine, EngineEvent, Remote,
     cache::{Cache, Claim, Instance},
     version::Identity,
 };
@@ -42,19 +42,19 @@ impl Engine {
             }
         }
         if let Some(before) = before.filter(|before| Some(before) != after.as_ref()) {
-            self.disclaim(&before, name);
+            self.disclaim(&before, name, Ending::Lost);
         }
         if let Some(after) = after {
             let claims = self.cache.claims.entry(after.clone()).or_default();
             if !claims.instances.contains(name) {
                 claims.instances.push(name.clone());
             }
-            self.elect(&after);
+            self.elect(&after, Ending::Lost);
         }
     }
 
     /// Forgets an instance.
-    pub(super) fn forget_instance(&mut self, name: &Name) {
+    pub(super) fn forget_instance(&mut self, name: &Name, ending: Ending) {
         let Some(instance) = self.cache.instances.remove(name) else {
             return;
         };
@@ -73,7 +73,7 @@ impl Engine {
             self.leave_blob(now, digest, name);
         }
         if let Some(claim) = instance.node {
-            self.disclaim(&claim.identity, name);
+            self.disclaim(&claim.identity, name, ending);
         }
     }
 
@@ -85,15 +85,16 @@ impl Engine {
         progress.is_some() && !instance.pointers.is_empty() && instance.srv.is_some()
     }
 
-    fn disclaim(&mut self, identity: &Identity, name: &Name) {
+    fn disclaim(&mut self, identity: &Identity, name: &Name, ending: Ending) {
         if let Some(claims) = self.cache.claims.get_mut(identity) {
             claims.instances.retain(|other| other != name);
-            self.elect(identity);
+            self.elect(identity, ending);
         }
     }
 
-    /// Decides anew which claim to a node counts, and tells if that changes anything.
-    pub(super) fn elect(&mut self, identity: &Identity) {
+    /// Decides anew which claim to a node counts, and tells if that changes anything; if it leaves
+    /// none, that is its `ending`.
+    pub(super) fn elect(&mut self, identity: &Identity, ending: Ending) {
         let Some(claims) = self.cache.claims.get(identity) else {
             return;
         };
@@ -117,7 +118,7 @@ impl Engine {
         let event = match (told, best) {
             (None, Some(node)) => EngineEvent::Found(node),
             (Some(before), Some(node)) if before != node => EngineEvent::Changed(node),
-            (Some(node), None) if !is_own => EngineEvent::Gone(node),
+            (Some(node), None) if !is_own => EngineEvent::Gone(node, ending),
             _ => return,
         };
         self.events.push_back(event);

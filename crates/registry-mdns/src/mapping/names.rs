@@ -44,9 +44,10 @@ impl Names {
         name(&[&format!("{label}-{hash}"), "_vine", "_tcp", "local"])
     }
 
-    /// `vine-<hash>.local.`: the host name of one advertised address of one engine.
+    /// `vine-<hash>.local.`: the host name of one advertised address of one engine. Its 64 bits are
+    /// as good as unique, so nobody probes for it.
     pub(crate) fn target(&self, seed: u64, host: &str) -> Option<Name> {
-        let hash = digest(&format!("{seed:x}\0{host}"), 4);
+        let hash = digest(&format!("{seed:x}\0{host}"), HASH);
         name(&[&format!("vine-{hash}"), "local"])
     }
 }
@@ -105,7 +106,9 @@ mod tests {
             text(names.instance("vine", "go.vine.test", "Test 1")),
             "test-1-7256b156a20e2b70._vine._tcp.local."
         );
-        assert!(text(names.target(1, "10.0.0.7")).starts_with("vine-"));
+        let target = names.target(1, "10.0.0.7").unwrap();
+        assert!(target.first_label().starts_with(b"vine-"));
+        assert_eq!(target.first_label().len(), "vine-".len() + 16, "64 bits");
         assert_ne!(names.target(1, "10.0.0.7"), names.target(2, "10.0.0.7"));
     }
 

@@ -35,6 +35,7 @@ fn told(dialects: &mut Dialects, side: Side, event: EngineEvent) -> Vec<EngineEv
 
 #[test]
 fn dns_sd_goes_first_and_what_remains_is_told() {
+    use Ending::{Lost, Said};
     use EngineEvent::{Changed, Found, Gone};
     let mut both = both();
     let (sd, go) = (remote("by DNS-SD", 5), remote("by Go", 0));
@@ -43,21 +44,23 @@ fn dns_sd_goes_first_and_what_remains_is_told() {
     assert_eq!(tell(Side::Sd, Found(sd.clone())), [Changed(sd.clone())]);
     assert_eq!(tell(Side::Go, Changed(remote("other", 0))), []);
     assert_eq!(tell(Side::Go, Found(go.clone())), []);
-    assert_eq!(tell(Side::Sd, Gone(sd)), [Changed(go.clone())]);
-    assert_eq!(tell(Side::Go, Gone(go.clone())), [Gone(go)]);
+    assert_eq!(tell(Side::Sd, Gone(sd, Said)), [Changed(go.clone())]);
+    assert_eq!(tell(Side::Go, Gone(go.clone(), Lost)), [Gone(go, Lost)]);
     assert!(both.told.is_empty());
 }
 
 #[test]
 fn the_end_of_a_registration_counts_in_both() {
+    use Ending::{Lost, Said};
     use EngineEvent::{Found, Gone};
     let mut both = both();
     let one = remote("v1", 5);
     let mut tell = |side, event| told(&mut both, side, event);
     assert_eq!(tell(Side::Sd, Found(one.clone())), [Found(one.clone())]);
     assert_eq!(tell(Side::Go, Found(one.clone())), []);
-    assert_eq!(tell(Side::Sd, Gone(one.clone())), [Gone(one.clone())]);
-    assert_eq!(tell(Side::Go, Gone(one)), []);
+    let gone = [Gone(one.clone(), Said)];
+    assert_eq!(tell(Side::Sd, Gone(one.clone(), Said)), gone);
+    assert_eq!(tell(Side::Go, Gone(one, Lost)), []);
 }
 
 #[test]

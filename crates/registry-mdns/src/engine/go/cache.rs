@@ -18,7 +18,7 @@ use super::{
 use crate::{
     codec::Message,
     engine::{
-        EngineEvent, Question, Remote,
+        Ending, EngineEvent, Question, Remote,
         cache::GRACE,
         lease::Lease,
         resolve::text,
@@ -138,7 +138,7 @@ impl Go {
             .is_some_and(|known| known.version.is_from(&heard.target) && known.port == heard.port);
         if is_its_own && let Some(known) = self.nodes.get(identity) {
             let version = known.version.clone();
-            self.forget(identity);
+            self.forget(identity, Ending::Said);
             self.bury(now, identity, version);
         }
     }
@@ -263,10 +263,11 @@ impl Go {
         }
     }
 
-    /// Forgets a node and says that it is gone.
-    pub(super) fn forget(&mut self, identity: &Identity) {
+    /// Forgets a node and says that it is gone, and how that is known.
+    pub(super) fn forget(&mut self, identity: &Identity, ending: Ending) {
         if let Some(known) = self.nodes.remove(identity) {
-            self.events.push_back(EngineEvent::Gone(known.remote));
+            self.events
+                .push_back(EngineEvent::Gone(known.remote, ending));
         }
     }
 
@@ -277,7 +278,7 @@ impl Go {
         let gone = self.nodes.iter().filter(|(_, known)| unwanted(known));
         let gone: Vec<_> = gone.map(|(identity, _)| identity.clone()).collect();
         for identity in gone {
-            self.forget(&identity);
+            self.forget(&identity, Ending::Lost);
         }
     }
 
@@ -286,7 +287,7 @@ impl Go {
         let identity = Self::identity(node);
         let known = self.nodes.get(&identity);
         if epoch != 0 && known.is_some_and(|known| known.remote.epoch == epoch) {
-            self.forget(&identity);
+            self.forget(&identity, Ending::Lost);
         }
     }
 
@@ -326,7 +327,7 @@ impl Go {
         }
         let verdict = known.try_it(now);
         if verdict == Verdict::Gone || known.lease.is_over(now, &self.expiry) {
-            self.forget(identity);
+            self.forget(identity, Ending::Lost);
             return;
         }
         let is_refresh = known.lease.take_refresh(now);

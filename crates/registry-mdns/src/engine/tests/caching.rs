@@ -7,7 +7,7 @@ use vine_registry::Node;
 use super::net::{Faults, Net, PORT, interface, ms, of, secs, service};
 use crate::{
     codec::{Data, Message, Name, Record, Srv, kind},
-    engine::{EngineEvent, LinkKind, Port, Question},
+    engine::{Ending, EngineEvent, LinkKind, Port, Question},
     mapping::Names,
 };
 
@@ -178,6 +178,8 @@ fn s10_1_a_bare_pointer_goodbye_waits_a_second() {
     assert_eq!(net.known(0).len(), 1);
     net.run(ms(200));
     assert!(net.known(0).is_empty());
+    let said = |event: &EngineEvent| matches!(event, EngineEvent::Gone(_, Ending::Said));
+    assert!(net.hosts[0].events.iter().any(said));
     hear(&mut net, &foreign(&["n=print"], 120));
     hear(&mut net, &goodbye);
     net.run(ms(500));

@@ -3,7 +3,7 @@
 use vine_registry::Wait;
 
 use super::net::{Net, ms, of, secs, service};
-use crate::engine::{Outcome, Question};
+use crate::engine::{Ending, EngineEvent, Outcome, Question};
 
 #[test]
 fn s8_1_a_registration_is_seen_at_once_while_it_is_probed() {
@@ -39,4 +39,23 @@ fn s10_1_a_goodbye_removes_a_node_at_once() {
     net.deregister(0, key);
     net.run(ms(1));
     assert!(net.known(1).is_empty());
+}
+
+#[test]
+fn s10_1_a_goodbye_is_told_as_one_and_silence_is_not() {
+    let mut net = Net::with_hosts(3, 3);
+    net.browse(2, Question::All);
+    let key = net.register(0, service("web", "leaves"));
+    net.register(1, service("web", "dies"));
+    net.run(secs(10));
+    assert_eq!(net.known(2).len(), 2);
+    net.deregister(0, key);
+    net.hosts[1].is_connected = false;
+    net.run(secs(130));
+    let endings = net.hosts[2].events.iter().filter_map(|event| match event {
+        EngineEvent::Gone(remote, ending) => Some((&*remote.node.id, *ending)),
+        _ => None,
+    });
+    let endings: Vec<_> = endings.collect();
+    assert_eq!(endings, [("leaves", Ending::Said), ("dies", Ending::Lost)]);
 }

@@ -345,7 +345,7 @@ fn a_later_holder_with_the_key_takes_over() {
     assert_eq!(version(&net), "later");
     let lost = |event: &EngineEvent| matches!(event, EngineEvent::Replaced(_));
     assert!(net.hosts[0].events.iter().any(lost));
-    let gone = |event: &EngineEvent| matches!(event, EngineEvent::Gone(_));
+    let gone = |event: &EngineEvent| matches!(event, EngineEvent::Gone(..));
     assert!(!net.hosts[1].events.iter().any(gone));
 }
 

@@ -324,7 +324,7 @@ impl Net {
                     let before = host.nodes.insert(key(node), node.clone());
                     assert!(before.is_some_and(|before| before != *node), "no change");
                 }
-                EngineEvent::Gone(node) => {
+                EngineEvent::Gone(node, _) => {
                     assert!(host.nodes.remove(&key(node)).is_some(), "gone twice");
                 }
                 _ => {}

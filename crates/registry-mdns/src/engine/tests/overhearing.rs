@@ -214,7 +214,7 @@ fn s10_5_what_answers_stays() {
     }
     net.run(secs(30));
     assert_eq!(net.known(1).len(), 1);
-    let lost = |event: &EngineEvent| matches!(event, EngineEvent::Gone(_));
+    let lost = |event: &EngineEvent| matches!(event, EngineEvent::Gone(..));
     assert!(!net.hosts[1].events.iter().any(lost));
 }
 

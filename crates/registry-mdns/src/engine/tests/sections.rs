@@ -127,7 +127,7 @@ fn s9_a_flood_of_claims_costs_an_announcement_a_second_and_nobody_loses_sight() 
     let announced = announcements(&net);
     assert!((5..=11).contains(&announced), "{announced}");
     assert_eq!(net.known(1), ["web/a v1"]);
-    let gone = |event: &EngineEvent| matches!(event, EngineEvent::Gone(_));
+    let gone = |event: &EngineEvent| matches!(event, EngineEvent::Gone(..));
     assert!(!net.hosts[1].events.iter().any(gone));
     let address = &net.hosts[1].nodes["vine/web/a"].node.address;
     assert_eq!(&**address, "10.0.0.99:80");

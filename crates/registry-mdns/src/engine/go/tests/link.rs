@@ -551,7 +551,7 @@ impl Link {
                     let after = (*node.service).clone();
                     assert!(ours.nodes.insert(key(node), after).is_some(), "not known");
                 }
-                EngineEvent::Gone(node) => {
+                EngineEvent::Gone(node, _) => {
                     assert!(ours.nodes.remove(&key(node)).is_some(), "gone twice");
                 }
                 EngineEvent::Replaced(lost) | EngineEvent::Expired(lost) => {

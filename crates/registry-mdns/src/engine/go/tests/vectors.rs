@@ -175,7 +175,7 @@ fn what_go_announces_and_answers_is_found_and_its_goodbye_ends_it() {
                 .find(|(other, _)| other["scenario"] == *scenario && other["kind"] == "goodbye");
             link.stranger(one, true, &goodbye.unwrap().1);
             let gone = link.events(one);
-            let is_gone = |event: &&EngineEvent| matches!(event, EngineEvent::Gone(_));
+            let is_gone = |event: &&EngineEvent| matches!(event, EngineEvent::Gone(..));
             assert_eq!(gone.iter().filter(is_gone).count(), 1, "{gone:?}");
         }
     }
