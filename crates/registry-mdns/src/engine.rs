@@ -15,6 +15,7 @@ mod cache;
 mod dialects;
 mod echoes;
 mod event;
+mod foreign;
 mod go;
 mod intake;
 mod io;

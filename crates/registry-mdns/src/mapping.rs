@@ -15,5 +15,5 @@ pub(crate) use blob::{Blob, BlobRef, Digest, chunk_bytes, chunk_name, parse_chun
 pub(crate) use extra::{Extras, MAX_INFLATED};
 pub(crate) use names::Names;
 pub(crate) use seal::{Flaw, MAX_ADDRESSES, Subject, push_addresses, seal_len};
-pub(crate) use txt::{Facts, Stamp, decode};
+pub(crate) use txt::{Facts, Stamp, decode, identity};
 pub(crate) use write::{Encoded, Writer};

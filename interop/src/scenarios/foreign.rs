@@ -7,10 +7,22 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         scenario("Avahi finds ours", find_ours(Kind::Avahi)),
         scenario("Avahi's are found", find_theirs(Kind::Avahi)),
+        scenario(
+            "Avahi's without a subtype are found by name",
+            find_plain(Kind::Avahi),
+        ),
         scenario("zeroconf finds ours", find_ours(Kind::Zeroconf)),
         scenario("zeroconf's are found", find_theirs(Kind::Zeroconf)),
+        scenario(
+            "zeroconf's without a subtype are found by name",
+            find_plain(Kind::Zeroconf),
+        ),
         scenario("mdns-sd finds ours", find_ours(Kind::MdnsSd)),
         scenario("mdns-sd's are found", find_theirs(Kind::MdnsSd)),
+        scenario(
+            "mdns-sd's without a subtype are found by name",
+            find_plain(Kind::MdnsSd),
+        ),
     ]
 }
 
@@ -91,4 +103,26 @@ async fn find_theirs(kind: Kind) -> Outcome {
     same(&listed, &fresh.tell("list").await?)?;
     theirs.terminate().await?;
     expect_event(&mut ours, "delete one").await
+}
+
+/// What a program publishes by the type alone is found by the name in its TXT record, and followed.
+async fn find_plain(kind: Kind) -> Outcome {
+    let (a, b) = pair()?;
+    let (mut ours, mut theirs) = (Peer::start(&a).await?, Peer::start_as(&b, kind).await?);
+    same("snapshot ", &ours.tell(&format!("watch {NAME}")).await?)?;
+    theirs
+        .tell(&format!("register-plainly {NAME} v1 one 10.77.0.2:80"))
+        .await?;
+    expect_event(&mut ours, "create one").await?;
+    finds(&a, "one@10.77.0.2:80").await?;
+    theirs
+        .tell(&format!("register-plainly {NAME} v1 two 10.77.0.2:81"))
+        .await?;
+    expect_event(&mut ours, "create two").await?;
+    finds(&a, "one@10.77.0.2:80 two@10.77.0.2:81").await?;
+    theirs.tell(&format!("deregister {NAME} v1 one")).await?;
+    expect_event(&mut ours, "delete one").await?;
+    finds(&a, "two@10.77.0.2:81").await?;
+    theirs.terminate().await?;
+    expect_event(&mut ours, "delete two").await
 }

@@ -50,6 +50,8 @@ pub(super) struct Cache {
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     pub(super) browses: usize,
+    /// Whether the type is asked for as well, since not all who answer have subtypes.
+    pub(super) is_wide: bool,
     pub(super) lookups: SmallVec<[LookupId; 1]>,
     pub(super) instances: HashSet<Name, foldhash::fast::RandomState>,
     /// When the standing question was asked last, and how long after it it is asked again.

@@ -20,6 +20,16 @@ pub enum Question {
     All,
 }
 
+impl Question {
+    /// Whether nodes of that service answer it.
+    pub(super) fn is_about(&self, of_namespace: &str, of_name: &str) -> bool {
+        match self {
+            Self::Service { namespace, name } => **namespace == *of_namespace && **name == *of_name,
+            Self::All => true,
+        }
+    }
+}
+
 /// Names a registration of one node within an engine. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeKey(pub(crate) u64);
@@ -56,6 +66,15 @@ pub struct Remote {
     pub changed: u64,
 }
 
+/// How it is known that a node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing was heard of it any more, or nobody asks.
+    Lost,
+    /// Its owner said so (RFC 6762 section 10.1).
+    Said,
+}
+
 /// What the engine tells its driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineEvent {
@@ -66,15 +85,6 @@ pub enum EngineEvent {
     /// A known node is gone, or nobody asks for it any more.
     Gone(Remote, Ending),
     /// Somebody else holds the id of this registration, which has ended without a goodbye.
-/// How it is known that a node is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Nothing was heard of it any more, or nobody asks.
-    Lost,
-    /// Its owner said so (RFC 6762 section 10.1).
-    Said,
-}
-
     Replaced(NodeKey),
     /// The ttl of this registration ran out; it has ended with a goodbye.
     Expired(NodeKey),

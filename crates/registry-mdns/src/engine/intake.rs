@@ -87,6 +87,7 @@ impl Engine {
             self.hear_answers(now, message, origin.by.link);
         }
         self.peers.see(message, &self.own, &self.names.service_type);
+        self.notice_foreign(now, message, origin);
         let records = || message.answers.iter().chain(&message.additionals);
         let mut verdicts = Map::default();
         for (name, said) in self.said(records()) {

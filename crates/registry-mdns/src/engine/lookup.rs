@@ -15,7 +15,7 @@ use super::{
     packing::pack_question,
     timers::{Alarm, Timer},
 };
-use crate::codec::{Ask, Message, Name, Record, kind};
+use crate::codec::{Ask, Message, Name, Record};
 
 /// When to ask, after the beginning, and on which condition.
 const ROUNDS: [(Duration, Round); 7] = [
@@ -112,12 +112,13 @@ impl Engine {
             self.finish(id, Outcome::Offline);
             return id;
         };
-        self.cache
-            .topics
-            .entry(topic.clone())
-            .or_default()
-            .lookups
-            .push(id);
+        let asked = self.cache.topics.entry(topic.clone()).or_default();
+        asked.lookups.push(id);
+        if asked.is_wide
+            && let Some(whole) = self.cache.topics.get_mut(&self.names.service_type)
+        {
+            whole.lookups.push(id);
+        }
         let mut lookup = Lookup {
             found: self.own.answers(&self.names, &question),
             question,
@@ -141,8 +142,10 @@ impl Engine {
 
     pub(super) fn end_lookup(&mut self, id: LookupId) {
         if let Some(lookup) = self.lookups.remove(&id) {
-            if let Some(topic) = self.cache.topics.get_mut(&lookup.topic) {
-                topic.lookups.retain(|other| *other != id);
+            for name in [&lookup.topic, &self.names.service_type] {
+                if let Some(topic) = self.cache.topics.get_mut(name) {
+                    topic.lookups.retain(|other| *other != id);
+                }
             }
             self.release_topic(&lookup.topic);
         }
@@ -229,10 +232,9 @@ impl Engine {
 
     /// A packet of an answer to a one-shot question came; notes whether more are to follow.
     pub(super) fn note_whole(&mut self, message: &Message, by: Source) {
-        for ask in &message.questions {
-            let Some(topic) = self.cache.topics.get(&ask.name) else {
-                continue;
-            };
+        // Others that go along are asked of those who have no subtypes.
+        let asked = message.questions.first();
+        if let Some(topic) = asked.and_then(|ask| self.cache.topics.get(&ask.name)) {
             for id in &topic.lookups {
                 let Some(lookup) = self.lookups.get_mut(id) else {
                     continue;
@@ -268,8 +270,11 @@ impl Engine {
 
     /// Whether a node is known that answers the question.
     fn has_found(&self, lookup: &Lookup) -> bool {
-        let topic = self.cache.topics.get(&lookup.topic);
-        let mut instances = topic.into_iter().flat_map(|topic| &topic.instances);
+        let whole = self.is_wide(&lookup.topic);
+        let whole = whole.then_some(&self.names.service_type);
+        let topics = [Some(&lookup.topic), whole].into_iter().flatten();
+        let topics = topics.filter_map(|name| self.cache.topics.get(name));
+        let mut instances = topics.flat_map(|topic| &topic.instances);
         instances.any(|name| {
             let node = self
                 .cache
@@ -285,11 +290,17 @@ impl Engine {
         lookup.heard.iter().all(|name| {
             let known = self.cache.instances.get(name);
             known.is_none_or(|known| {
-                let unreadable = known.txt.as_ref().is_some_and(|txt| txt.facts.is_none());
+                let is_no_node = known.txt.as_ref().is_some_and(|txt| match &txt.facts {
+                    Some(facts) => !lookup.question.is_about(&facts.namespace, &facts.name),
+                    None => true,
+                });
+                if is_no_node {
+                    return true;
+                }
                 let awaits = known.awaits.map(|digest| self.blobs.progress(digest));
                 match awaits {
                     Some(progress) => progress.is_none(),
-                    None => known.node.is_some() || unreadable,
+                    None => known.node.is_some(),
                 }
             })
         })
@@ -466,7 +477,8 @@ impl Engine {
             false => Vec::new(),
         };
         known.truncate(MAX_KNOWN);
-        let asks = vec![Ask::new(topic, kind::PTR)];
+        let (asks, listed) = self.one_shot(&topic);
+        known.extend(listed);
         self.ask_once(now, asks, known, links, is_repeated);
     }
 

@@ -62,6 +62,7 @@ impl Engine {
             return;
         }
         let topic = self.cache.topics.remove(name);
+        let is_wide = topic.as_ref().is_some_and(|topic| topic.is_wide);
         for instance in topic.into_iter().flat_map(|topic| topic.instances) {
             let Some(known) = self.cache.instances.get_mut(&instance) else {
                 continue;
@@ -70,6 +71,9 @@ impl Engine {
             if known.pointers.is_empty() {
                 self.forget_instance(&instance, Ending::Lost);
             }
+        }
+        if is_wide {
+            self.narrow();
         }
     }
 
@@ -166,11 +170,11 @@ impl Engine {
         if !instance.alarm.rings(at) || self.links.is_empty() {
             return;
         }
+        let ending = instance.ending(now, &self.expiry);
         let disturbed = instance.end_leases(now, &self.expiry);
         let is_gone = instance.pointers.is_empty();
         self.batch.ask(now, instance.take_refreshes(now, name));
         for topic in disturbed {
-        let ending = instance.ending(now, &self.expiry);
             self.ask_soon(now, &topic);
         }
         if is_gone || self.try_instance(now, name) {
@@ -417,10 +421,6 @@ impl Topic {
 }
 
 impl Instance {
-    /// Drops what is over; gives the topics that missed it, if anything was.
-    fn end_leases(&mut self, now: Instant, expiry: &Expiry) -> Vec<Name> {
-        if !self.leases().any(|lease| lease.is_over(now, expiry)) {
-            return Vec::new();
     /// How it has ended if its pointers are over now. That nobody says otherwise within a second makes a
     /// goodbye without SRV one (RFC 6762 section 10.1).
     fn ending(&self, now: Instant, expiry: &Expiry) -> Ending {
@@ -431,6 +431,10 @@ impl Instance {
         }
     }
 
+    /// Drops what is over; gives the topics that missed it, if anything was.
+    fn end_leases(&mut self, now: Instant, expiry: &Expiry) -> Vec<Name> {
+        if !self.leases().any(|lease| lease.is_over(now, expiry)) {
+            return Vec::new();
         }
         let topics = self
             .pointers

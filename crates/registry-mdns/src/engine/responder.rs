@@ -195,9 +195,16 @@ impl Engine {
         interface: Option<&Interface>,
         legacy: bool,
     ) -> Vec<(Answer, Ask)> {
-        let known = Known::new(&message.answers);
+        let is_spared = legacy && self.names.spares_subtypes(&message.answers);
+        let known = match (is_spared, message.answers.len()) {
+            (true, 1) => Known::default(),
+            _ => Known::new(&message.answers),
+        };
         let mut answers = Vec::new();
         for ask in &message.questions {
+            if is_spared && ask.name == self.names.service_type {
+                continue;
+            }
             self.each_answer(ask, interface, |answer| {
                 if !self.is_known(&known, answer, legacy) {
                     answers.push((answer, ask.clone()));
@@ -450,7 +457,7 @@ impl Engine {
         let mut template = Message::answer();
         template.id = message.id;
         template.questions.clone_from(&message.questions);
-        let names = message.questions.iter().map(|ask| &ask.name);
+        let names = answers.iter().map(|(_, ask)| &ask.name);
         let spread = self.peers.spread(names).unwrap_or_default();
         let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
         let mut payloads = pack(&template, units);
@@ -535,6 +542,7 @@ fn target_of<'a>(mut records: impl Iterator<Item = &'a Record>) -> Option<&'a Na
 }
 
 /// The known answers of a question, by name.
+#[derive(Default)]
 struct Known<'a>(HashMap<&'a Name, Vec<&'a Record>, foldhash::fast::RandomState>);
 
 impl<'a> Known<'a> {

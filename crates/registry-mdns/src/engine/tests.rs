@@ -4,6 +4,7 @@ mod answering;
 mod blobs;
 mod caching;
 mod finding;
+mod foreign;
 mod holders;
 mod hostile;
 mod keys;

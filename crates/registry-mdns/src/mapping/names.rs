@@ -16,6 +16,8 @@ const HASH: usize = 8;
 pub(crate) struct Names {
     /// `_vine._tcp.local.`: a PTR for each node.
     pub(crate) service_type: Name,
+    /// `_sub._vine._tcp.local.`: below it are the subtypes.
+    pub(crate) subtypes: Name,
     /// `_services._dns-sd._udp.local.`: a PTR for each type (RFC 6763 section 9).
     pub(crate) types: Name,
 }
@@ -24,6 +26,7 @@ impl Names {
     pub(crate) fn new() -> Self {
         Self {
             service_type: name(&["_vine", "_tcp", "local"]).unwrap_or_default(),
+            subtypes: name(&["_sub", "_vine", "_tcp", "local"]).unwrap_or_default(),
             types: name(&["_services", "_dns-sd", "_udp", "local"]).unwrap_or_default(),
         }
     }

@@ -64,6 +64,16 @@ pub(crate) fn decode(txt: &[u8], extras: &mut Extras) -> Option<Facts> {
     raw.facts(extras)
 }
 
+/// Which node a TXT record is of: its namespace, its service and, if that is said, its id.
+pub(crate) fn identity(txt: &[u8]) -> Option<(&str, &str, Option<&str>)> {
+    let mut raw = Raw::default();
+    for string in strings(txt) {
+        raw.take(string.ok()?)?;
+    }
+    let namespace = raw.namespace.filter(|namespace| !namespace.is_empty());
+    Some((namespace.unwrap_or(DEFAULT_NAMESPACE), raw.name?, raw.id))
+}
+
 /// The keys of a TXT record. Of a key that is there twice, the first counts (RFC 6763 6.4).
 #[derive(Default)]
 struct Raw<'a> {
