@@ -13,6 +13,7 @@ mod lookups;
 mod net;
 mod outages;
 mod overhearing;
+mod reader;
 mod registering;
 mod scale;
 mod sections;

@@ -9,6 +9,7 @@ use std::{
 
 use vine_registry::{Node, Service, Wait};
 
+use super::reader::Reader;
 use crate::{
     codec::Message,
     engine::{
@@ -66,6 +67,8 @@ pub(super) struct Host {
     /// Added to all delays of what it sends.
     pub(super) slowness: Duration,
     pub(super) is_connected: bool,
+    /// None: at once, whatever comes.
+    pub(super) reader: Option<Reader>,
     /// By its clock in ms.
     pub(super) skew: i64,
     /// What its events make up.
@@ -87,7 +90,7 @@ pub(super) struct Sent {
     pub(super) size: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Flight {
     at: Instant,
     order: u64,
@@ -97,6 +100,8 @@ struct Flight {
     source: SocketAddr,
     multicast: bool,
     payload: Arc<[u8]>,
+    /// Whether it waited for its reader already.
+    is_read: bool,
 }
 
 /// A link and the hosts on it.
@@ -156,6 +161,7 @@ impl Net {
             address,
             slowness: Duration::ZERO,
             is_connected: true,
+            reader: None,
             skew: 0,
             nodes: BTreeMap::new(),
             events: Vec::new(),
@@ -224,6 +230,18 @@ impl Net {
             }
             assert!(self.step(began + secs(3_600)), "the look-up never ends");
         }
+    }
+
+    /// Another process takes the place of the one on a host, which says nothing any more.
+    pub(super) fn restart(&mut self, host: usize) {
+        let mut engine = Engine::new(Config::default(), self.random.u64(..));
+        let address = self.hosts[host].address;
+        engine.set_interfaces(self.now, vec![interface(address, LinkKind::Wired)]);
+        let host_of = &mut self.hosts[host];
+        host_of.engine = engine;
+        host_of.nodes.clear();
+        host_of.events.clear();
+        self.settle(host);
     }
 
     pub(super) fn set_interfaces(&mut self, host: usize, interfaces: Vec<Interface>) {
@@ -295,6 +313,23 @@ impl Net {
         let host = &mut self.hosts[flight.to];
         if !host.is_connected && flight.interface != LO {
             return;
+        }
+        if let Some(reader) = &mut host.reader {
+            if !flight.is_read {
+                if let Some(at) = reader.come(self.now, flight.port) {
+                    self.order += 1;
+                    self.flights.push(Flight {
+                        at,
+                        order: self.order,
+                        is_read: true,
+                        ..flight.clone()
+                    });
+                }
+                return;
+            }
+            if reader.read(flight.port) {
+                host.engine.lose_packets();
+            }
         }
         let received = Received {
             payload: &flight.payload,
@@ -405,6 +440,7 @@ impl Net {
                     source,
                     multicast,
                     payload: Arc::clone(&payload),
+                    is_read: false,
                 });
             }
         }

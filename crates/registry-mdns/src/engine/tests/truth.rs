@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 use vine_registry::{Node, Service};
 
-use super::net::{Faults, Net, ms, of, secs};
-use crate::engine::{EngineEvent, NodeKey, Question};
+use super::net::{Faults, Net, interface, ms, of, secs};
+use crate::engine::{EngineEvent, LinkKind, NodeKey, Question};
 
 const HOSTS: usize = 4;
 
@@ -34,6 +34,20 @@ enum Op {
         host: usize,
         seconds: u8,
     },
+    /// Its interface goes, and comes again.
+    Down {
+        host: usize,
+        seconds: u8,
+    },
+    Sleep {
+        host: usize,
+        seconds: u8,
+    },
+    /// Killed without a goodbye. The next one registers one of its nodes again, or none.
+    Kill {
+        host: usize,
+        again: Option<usize>,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -46,7 +60,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (host.clone(), any::<usize>()).prop_map(|(host, which)| Op::Deregister { host, which }),
         1 => (host.clone(), any::<usize>()).prop_map(|(host, which)| Op::Renew { host, which }),
         6 => (0..4_000_u16).prop_map(Op::Wait),
-        1 => (host, 1..200_u8).prop_map(|(host, seconds)| Op::Unplug { host, seconds }),
+        1 => (host.clone(), 1..200_u8).prop_map(|(host, seconds)| Op::Unplug { host, seconds }),
+        1 => (host.clone(), 0..200_u8).prop_map(|(host, seconds)| Op::Down { host, seconds }),
+        1 => (host.clone(), 1..200_u8).prop_map(|(host, seconds)| Op::Sleep { host, seconds }),
+        1 => (host, any::<Option<usize>>()).prop_map(|(host, again)| Op::Kill { host, again }),
     ]
 }
 
@@ -76,14 +93,23 @@ impl World {
         for (host, skew) in [(1, 70_000), (2, -3_000)] {
             net.hosts[host].skew = skew;
         }
-        net.browse(0, Question::All);
-        net.browse(1, Question::All);
-        net.browse(2, of("service-0"));
-        net.browse(2, of("service-1"));
-        Self {
+        let mut world = Self {
             net,
             held: vec![Held::new(); HOSTS],
             told: vec![0; HOSTS],
+        };
+        (0..HOSTS).for_each(|host| world.browse(host));
+        world
+    }
+
+    fn browse(&mut self, host: usize) {
+        match host {
+            0 | 1 => self.net.browse(host, Question::All),
+            2 => {
+                self.net.browse(host, of("service-0"));
+                self.net.browse(host, of("service-1"));
+            }
+            _ => {}
         }
     }
 
@@ -133,8 +159,51 @@ impl World {
                 self.net.run(secs(seconds.into()));
                 self.net.hosts[host].is_connected = true;
             }
+            Op::Down { host, seconds } => {
+                self.net.set_interfaces(host, Vec::new());
+                self.net.run(secs(seconds.into()));
+                let address = self.net.hosts[host].address;
+                let up = vec![interface(address, LinkKind::Wired)];
+                self.net.set_interfaces(host, up);
+            }
+            Op::Sleep { host, seconds } => {
+                let now = self.net.now;
+                self.net.hosts[host].engine.wake(now, secs(seconds.into()));
+                self.net.settle(host);
+            }
+            Op::Kill { host, again } => self.kill(host, again),
         }
         self.listen();
+    }
+
+    fn kill(&mut self, host: usize, again: Option<usize>) {
+        let again = again.and_then(|which| self.pick(host, which));
+        let again = again.map(|key| self.held[host][&key].clone());
+        self.alternates(host);
+        self.held[host].clear();
+        self.told[host] = 0;
+        self.net.restart(host);
+        self.browse(host);
+        if let Some((identity, service)) = again {
+            self.net.run(ms(1));
+            for registered in self.net.register_all(host, (*service).clone()) {
+                let held = (identity.clone(), Arc::clone(&service));
+                self.held[host].insert(registered.key, held);
+            }
+        }
+    }
+
+    /// An outage begins once and ends once.
+    fn alternates(&self, host: usize) {
+        let mut is_stale = false;
+        for event in &self.net.hosts[host].events {
+            match event {
+                EngineEvent::Stale => assert!(!std::mem::replace(&mut is_stale, true)),
+                EngineEvent::Live => assert!(std::mem::replace(&mut is_stale, false)),
+                _ => {}
+            }
+        }
+        assert!(!is_stale, "no outage is left");
     }
 
     fn pick(&mut self, host: usize, which: usize) -> Option<NodeKey> {
@@ -158,6 +227,7 @@ impl World {
 
     fn check(&mut self) {
         self.listen();
+        (0..HOSTS).for_each(|host| self.alternates(host));
         let mut truth = BTreeMap::new();
         for (host, held) in self.held.iter().enumerate() {
             for (identity, service) in held.values() {
@@ -216,7 +286,13 @@ proptest! {
     ) {
         let faults = Faults { loss: 0, doubling: 10, delay: ms(300) };
         let mut world = World::new(seed, faults);
-        for op in ops.iter().filter(|op| !matches!(op, Op::Unplug { .. })) {
+        let is_outage = |op: &&Op| {
+            matches!(
+                op,
+                Op::Unplug { .. } | Op::Down { .. } | Op::Sleep { .. } | Op::Kill { .. }
+            )
+        };
+        for op in ops.iter().filter(|op| !is_outage(op)) {
             world.apply(op);
         }
         world.net.run(secs(90));
