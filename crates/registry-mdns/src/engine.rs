@@ -31,6 +31,7 @@ mod peers;
 mod prober;
 mod querier;
 mod quota;
+mod receipts;
 mod reconfirm;
 mod resolve;
 mod responder;
@@ -85,6 +86,8 @@ pub struct Engine {
     names: Names,
     random: fastrand::Rng,
     hasher: foldhash::fast::RandomState,
+    /// Makes tokens that nobody can guess.
+    secret: std::hash::RandomState,
     links: Links,
     own: Registrations,
     writer: Writer,
@@ -164,6 +167,7 @@ impl Engine {
             jitter: random.u32(0..=MAX_JITTER),
             random,
             hasher: foldhash::fast::RandomState::default(),
+            secret: std::hash::RandomState::new(),
             links: Links::default(),
             own: Registrations::new(seed),
             writer: Writer::default(),

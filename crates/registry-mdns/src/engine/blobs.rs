@@ -554,7 +554,7 @@ impl Engine {
             self.ask_all(now, &asks, &links);
         }
         if is_eager {
-            self.ask_once(now, asks, Vec::new(), &links, is_repeated);
+            self.ask_once(now, asks, [Vec::new(), Vec::new()], &links, is_repeated);
         }
     }
 

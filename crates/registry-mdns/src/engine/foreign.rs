@@ -1,8 +1,9 @@
 //! Nodes that other programs publish by the type alone, without the subtype of their service.
 //!
 //! To ask for the type makes everybody answer who has any node of any service. So a look-up by name asks
-//! for the type as well, but [lists](Engine::one_shot) among its known answers where subtypes stand:
-//! who has subtypes need not answer but by those. A program that knows nothing of that answers as
+//! for the type as well, but [adds](Engine::one_shot) a record that says where subtypes stand: who has
+//! subtypes need not answer but by those. Like a known answer it says what is not to be told; but Avahi
+//! passes over one-shot questions with known answers. A program that knows nothing of that answers as
 //! ever. Only once such a one has a node of the name is the type asked for as a whole, and for good.
 
 use std::{
@@ -23,7 +24,7 @@ const TTL: u32 = 4_500;
 type Set<'a> = HashSet<&'a Name, foldhash::fast::RandomState>;
 
 impl Names {
-    /// What stands for all pointers of those who have subtypes, among known answers.
+    /// What stands for all pointers of those who have subtypes.
     pub(super) fn those_with_subtypes(&self) -> Record {
         Record {
             name: self.service_type.clone(),
@@ -33,9 +34,9 @@ impl Names {
         }
     }
 
-    /// Whether a question, by its known answers, wants nothing from those who have subtypes.
-    pub(super) fn spares_subtypes(&self, known: &[Record]) -> bool {
-        known.iter().any(|record| {
+    /// Whether a question, by what goes along with it, wants nothing from those who have subtypes.
+    pub(super) fn spares_subtypes(&self, along: &[Record]) -> bool {
+        along.iter().any(|record| {
             record.name == self.service_type
                 && matches!(&record.data, Data::Ptr(target) if *target == self.subtypes)
         })
@@ -43,14 +44,14 @@ impl Names {
 }
 
 impl Engine {
-    /// The one-shot question for a topic, and what it lists whatever is known.
-    pub(super) fn one_shot(&self, topic: &Name) -> (Vec<Ask>, Option<Record>) {
+    /// The one-shot question for a topic, and what goes along with it.
+    pub(super) fn one_shot(&self, topic: &Name) -> (Vec<Ask>, Vec<Record>) {
         let mut asks = vec![Ask::new(topic.clone(), kind::PTR)];
         if *topic == self.names.service_type {
-            return (asks, None);
+            return (asks, Vec::new());
         }
         asks.push(Ask::new(self.names.service_type.clone(), kind::PTR));
-        (asks, Some(self.names.those_with_subtypes()))
+        (asks, vec![self.names.those_with_subtypes()])
     }
 
     /// Sees whether an answer or an announcement tells of nodes by the type alone whose names are asked

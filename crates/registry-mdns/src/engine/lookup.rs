@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::BuildHasher,
     time::{Duration, Instant},
 };
 
@@ -13,9 +14,10 @@ use super::{
     lease::Source,
     links::LinkId,
     packing::pack_question,
+    receipts::{self, MAX_RECEIPTS, Tokens},
     timers::{Alarm, Timer},
 };
-use crate::codec::{Ask, Message, Name, Record};
+use crate::codec::{Ask, Data, Message, Name, Record};
 
 /// When to ask, after the beginning, and on which condition.
 const ROUNDS: [(Duration, Round); 7] = [
@@ -43,7 +45,13 @@ const MAX_ASKED: usize = 4_096;
 /// counts as lost.
 const REST: Duration = Duration::from_millis(100);
 /// How often a question is asked again for that at most.
-const MAX_REPEATS: u8 = 4;
+const MAX_REPEATS: u8 = 8;
+/// After a long answer, so long after the last that is new those who were not heard as a whole are asked
+/// again, whether anything shows that packets were lost or not, and so often at most.
+const LULL: Duration = Duration::from_millis(5);
+const MAX_CONFIRMATIONS: u8 = 16;
+/// After that, what there is has to do: the rest comes as news.
+const ENOUGH: Duration = Duration::from_secs(2);
 /// Of so many at a time it is remembered that their answers are not whole.
 const MAX_UNFINISHED: usize = 256;
 
@@ -72,8 +80,15 @@ pub(super) struct Lookup {
     heard: HashSet<Name, foldhash::fast::RandomState>,
     /// When something new came, by link.
     news: HashMap<LinkId, Instant>,
-    /// Who has begun an answer of several packets, and not ended it.
-    unfinished: Vec<Source>,
+    /// Who has begun an answer of several packets, and not ended it: which process of a host.
+    unfinished: Vec<(Source, u64)>,
+    tokens: Tokens,
+    /// When something new came last, and how often it was asked since the beginning whether that is all.
+    heard_at: Option<Instant>,
+    confirmed_at: Instant,
+    confirmations: u8,
+    /// The host names of those who have told much and have not said yet that it is all.
+    unconfirmed: HashSet<Name, foldhash::fast::RandomState>,
     /// How often the question was asked again before settling, because packets get lost.
     repeats: u8,
     /// How many instances had answered when it was asked last.
@@ -94,6 +109,8 @@ enum Standing {
     Done(Outcome),
     /// To be looked at again then.
     Open(Instant),
+    /// Nothing came for a while after a long answer: those who were not heard as a whole are asked.
+    Confirm,
     /// Settled, but for one more question on links where packets get lost.
     AskAgain,
 }
@@ -129,6 +146,11 @@ impl Engine {
             heard: HashSet::default(),
             news: HashMap::new(),
             unfinished: Vec::new(),
+            tokens: Tokens::default(),
+            heard_at: None,
+            confirmed_at: now,
+            confirmations: 0,
+            unconfirmed: HashSet::default(),
             repeats: 0,
             heard_before: 0,
             has_lost: false,
@@ -199,6 +221,7 @@ impl Engine {
             {
                 is_news = true;
                 lookup.news.insert(origin.by.link, now);
+                lookup.heard_at = Some(now);
                 self.stirred.insert(*id);
             }
         }
@@ -234,21 +257,36 @@ impl Engine {
     pub(super) fn note_whole(&mut self, message: &Message, by: Source) {
         // Others that go along are asked of those who have no subtypes.
         let asked = message.questions.first();
+        let records = message.answers.iter().chain(&message.additionals);
+        let targets = records.filter_map(|record| match &record.data {
+            Data::Srv(srv) => Some(&srv.target),
+            _ => None,
+        });
+        let tokens: Vec<_> = receipts::tokens(message).take(MAX_RECEIPTS).collect();
+        let targets = targets.chain(tokens.iter().map(|(target, _)| *target));
+        let targets: HashSet<u64> = targets.map(|name| self.hasher.hash_one(name)).collect();
+        let process = targets.iter().min().copied().unwrap_or_default();
         if let Some(topic) = asked.and_then(|ask| self.cache.topics.get(&ask.name)) {
             for id in &topic.lookups {
                 let Some(lookup) = self.lookups.get_mut(id) else {
                     continue;
                 };
-                let known = lookup.unfinished.iter().position(|other| *other == by);
-                match known {
-                    Some(at) if !message.truncated => {
-                        lookup.unfinished.swap_remove(at);
+                for (target, token) in &tokens {
+                    lookup.tokens.insert((*target).clone(), *token);
+                    if lookup.unconfirmed.remove(*target) {
                         self.stirred.insert(*id);
                     }
-                    None if message.truncated && lookup.unfinished.len() < MAX_UNFINISHED => {
-                        lookup.unfinished.push(by);
-                    }
-                    _ => {}
+                }
+                let before = lookup.unfinished.len();
+                if !message.truncated {
+                    lookup.unfinished.retain(|(other, process)| {
+                        *other != by || *process != 0 && !targets.contains(process)
+                    });
+                } else if before < MAX_UNFINISHED && !lookup.unfinished.contains(&(by, process)) {
+                    lookup.unfinished.push((by, process));
+                }
+                if lookup.unfinished.len() < before {
+                    self.stirred.insert(*id);
                 }
             }
         }
@@ -324,8 +362,12 @@ impl Engine {
         match self.standing(now, lookup) {
             Standing::Done(outcome) => self.finish(id, outcome),
             Standing::AskAgain => {
-                let is_unfinished =
-                    |link| lookup.unfinished.iter().any(|source| source.link == link);
+                let is_unfinished = |link| {
+                    lookup
+                        .unfinished
+                        .iter()
+                        .any(|(source, _)| source.link == link)
+                };
                 let links = self.links.iter();
                 let links = links.filter(|link| link.delays.lossy || is_unfinished(link.id));
                 let links: Vec<_> = links.map(|link| link.id).collect();
@@ -337,6 +379,31 @@ impl Engine {
                     lookup.news.extend(links.iter().map(|link| (*link, now)));
                 }
                 self.ask_round(now, id, &links);
+                self.look_at(now, id);
+            }
+            Standing::Confirm => {
+                let is_worth_it = self
+                    .receipts(&lookup.topic, &lookup.tokens, false)
+                    .is_some();
+                let links = match is_worth_it {
+                    true => self.links.ids(),
+                    false => Vec::new(),
+                };
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    lookup.confirmed_at = now;
+                    lookup.confirmations = match is_worth_it {
+                        true => lookup.confirmations + 1,
+                        false => MAX_CONFIRMATIONS,
+                    };
+                    lookup.unconfirmed.clear();
+                    if is_worth_it {
+                        lookup.unconfirmed.extend(lookup.tokens.keys().cloned());
+                    }
+                    lookup.news.extend(links.iter().map(|link| (*link, now)));
+                }
+                if is_worth_it {
+                    self.ask_round(now, id, &links);
+                }
                 self.look_at(now, id);
             }
             Standing::Open(until) => {
@@ -381,6 +448,17 @@ impl Engine {
     }
 
     fn settling(&self, now: Instant, lookup: &Lookup) -> Standing {
+        let is_late = lookup.began + ENOUGH <= now;
+        if lookup.heard.len() > MAX_KNOWN
+            && !is_late
+            && lookup.confirmations < MAX_CONFIRMATIONS
+            && let Some(heard_at) = lookup.heard_at.filter(|at| *at >= lookup.confirmed_at)
+        {
+            return match heard_at + LULL {
+                at if at > now => Standing::Open(at),
+                _ => Standing::Confirm,
+            };
+        }
         let quiet = self.links.iter().map(|link| {
             let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
             last + link.quiet()
@@ -388,6 +466,11 @@ impl Engine {
         let quiet = quiet.max().unwrap_or(now);
         if quiet > now {
             return Standing::Open(quiet);
+        }
+        // Who has told much is asked whether that is all, and says so even if it is.
+        let confirmed = lookup.confirmed_at + SILENCE;
+        if !lookup.unconfirmed.is_empty() && confirmed > now && !is_late {
+            return Standing::Open(confirmed);
         }
         let is_whole = lookup.unfinished.is_empty();
         let rest = quiet + if is_whole { Duration::ZERO } else { REST };
@@ -401,7 +484,7 @@ impl Engine {
             _ => lookup.heard.len() > lookup.heard_before,
         };
         let has_lost = !is_whole || lookup.has_lost;
-        if is_worth_it || has_lost && lookup.repeats < MAX_REPEATS {
+        if !is_late && (is_worth_it || has_lost && lookup.repeats < MAX_REPEATS) {
             return Standing::AskAgain;
         }
         let until = self
@@ -472,22 +555,24 @@ impl Engine {
         };
         let topic = lookup.topic.clone();
         let is_repeated = lookup.rounds > 1;
-        let mut known = match is_repeated {
-            true => self.cache.known_answers(now, &topic),
-            false => Vec::new(),
-        };
-        known.truncate(MAX_KNOWN);
-        let (asks, listed) = self.one_shot(&topic);
-        known.extend(listed);
-        self.ask_once(now, asks, known, links, is_repeated);
+        let (asks, mut along) = self.one_shot(&topic);
+        let mut known = Vec::new();
+        if is_repeated && lookup.heard.len() <= MAX_KNOWN {
+            known = self.cache.known_answers(now, &topic);
+            known.truncate(MAX_KNOWN);
+        } else if is_repeated {
+            along.extend(self.receipts(&topic, &lookup.tokens, true));
+        }
+        self.ask_once(now, asks, [known, along], links, is_repeated);
     }
 
-    /// Asks one-shot questions, with an id of its own on each link.
+    /// Asks one-shot questions, with an id of its own on each link: with known answers, and with what goes
+    /// along.
     pub(super) fn ask_once(
         &mut self,
         now: Instant,
         asks: Vec<Ask>,
-        known: Vec<Record>,
+        [known, along]: [Vec<Record>; 2],
         links: &[LinkId],
         is_repeated: bool,
     ) {
@@ -497,7 +582,7 @@ impl Engine {
                 return;
             }
         }
-        let payloads = pack_question(0, asks, known);
+        let payloads = pack_question(0, asks, known, along);
         for link in links {
             let id = self.random.u16(1..);
             let asked = Asked {
@@ -521,5 +606,6 @@ impl Engine {
     }
 }
 
-/// Known answers in a question that is asked again: as many as surely fit into one packet.
-const MAX_KNOWN: usize = 12;
+/// Known answers in a question that is asked again: as many as surely fit into one packet. Of more there
+/// are receipts.
+pub(super) const MAX_KNOWN: usize = 12;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -17,9 +17,6 @@ const TIME_FOR_A_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (64 * 102
 /// Bytes at once: so many, and for each registered node, so that all of them can be told.
 const BYTES_AT_ONCE: u32 = 256 * 1024;
 const BYTES_FOR_A_NODE: u32 = 2 * 1024;
-/// Beyond a few nodes an answer is long; thirty processes of a host may ask one after the other.
-const FEW_NODES: u32 = 100;
-const BYTES_FOR_ONE_OF_MANY: u32 = 24 * 1024;
 /// Hosts to keep accounts of at a time.
 const MAX_ACCOUNTS: usize = 1_024;
 /// Bytes that may wait to be sent to single hosts, in all.
@@ -55,10 +52,7 @@ impl Outbox {
     /// Takes into account how many nodes there are to tell of.
     pub(super) fn allow_for(&mut self, nodes: usize) {
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-        let many = nodes.saturating_sub(FEW_NODES);
-        let bytes = BYTES_AT_ONCE
-            .saturating_add(BYTES_FOR_A_NODE.saturating_mul(nodes))
-            .saturating_add(BYTES_FOR_ONE_OF_MANY.saturating_mul(many));
+        let bytes = BYTES_AT_ONCE.saturating_add(BYTES_FOR_A_NODE.saturating_mul(nodes));
         self.credit = TIME_FOR_A_BYTE * bytes;
     }
 
@@ -96,6 +90,19 @@ impl Outbox {
             *settled = after;
         }
         affordable
+    }
+
+    /// A host has proven that it asked for what it was sent: that counts no longer.
+    pub(super) fn settle(&mut self, host: IpAddr) {
+        self.accounts.remove(&host);
+    }
+
+    /// Whether packets to a single asker wait for their turn.
+    pub(super) fn is_answering(&self, link: LinkId, asker: SocketAddr) -> bool {
+        let to = Destination::Unicast(asker);
+        let flow = self.flows.get(&(link, to));
+        flow.is_some_and(|flow| !flow.waiting.is_empty())
+            || self.delayed.values().any(|transmit| transmit.to == to)
     }
 
     fn line_up(&mut self, now: Instant, transmit: Transmit) {

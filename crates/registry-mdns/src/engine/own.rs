@@ -328,6 +328,10 @@ impl Registrations {
         }
     }
 
+    pub(super) fn host_name(&self, host: HostKey) -> Option<&Name> {
+        self.hosts.get(&host).map(|host| &host.name)
+    }
+
     /// The host that has this name.
     pub(super) fn host_at(&self, target: &Name) -> Option<HostKey> {
         match self.owners.get(target)? {

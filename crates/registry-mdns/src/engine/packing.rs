@@ -77,14 +77,25 @@ fn joined(template: &Message, units: &[Unit]) -> Message {
     message
 }
 
-/// One question with as many known answers as fit; the rest in further packets, the truncated bit
-/// telling of them (RFC 6762 section 7.2).
-pub(super) fn pack_question(id: u16, questions: Vec<Ask>, known: Vec<Record>) -> Vec<Vec<u8>> {
+/// One question, what goes along with it, and as many known answers as fit; the rest in further
+/// packets, the truncated bit telling of them (RFC 6762 section 7.2).
+pub(super) fn pack_question(
+    id: u16,
+    questions: Vec<Ask>,
+    known: Vec<Record>,
+    additionals: Vec<Record>,
+) -> Vec<Vec<u8>> {
     let mut packets: Vec<Message> = Vec::new();
     let mut open = Message::query();
     open.id = id;
     open.questions = questions;
     let mut estimate = Estimate::new(&open);
+    let along = Unit {
+        additionals,
+        ..Unit::default()
+    };
+    estimate.add(&along);
+    open.additionals = along.additionals;
     for record in known {
         let unit = Unit {
             answers: vec![record],
@@ -233,7 +244,7 @@ mod tests {
         let known = (0..100)
             .flat_map(|number| unit(number, 0).answers)
             .collect();
-        let packets = pack_question(0, vec![question], known);
+        let packets = pack_question(0, vec![question], known, Vec::new());
         let packets: Vec<_> = packets
             .iter()
             .map(|p| Message::decode(p).unwrap())

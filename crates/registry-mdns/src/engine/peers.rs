@@ -12,6 +12,10 @@ use crate::codec::{Data, Message, Name};
 /// For each peer that may answer the same one-shot question.
 const SPREAD: Duration = Duration::from_micros(20);
 const MAX_SPREAD: Duration = Duration::from_millis(120);
+/// For each packet more of such an answer: who asks can read about so many.
+const SPREAD_A_PACKET: Duration = Duration::from_micros(40);
+/// Who has much to say does not wait for longer.
+const MAX_SPREAD_OF_PACKETS: Duration = Duration::from_millis(20);
 /// Below that, a timer would cost more than it spreads.
 const WORTHWHILE: Duration = Duration::from_millis(1);
 const MAX_SEEN: usize = 16_384;
@@ -73,11 +77,18 @@ impl Peers {
         }
     }
 
-    /// Within which time to answer a question for these names; none if at once.
-    pub(super) fn spread<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Option<Duration> {
+    /// Within which time to answer a question for these names in so many packets; none if at once.
+    pub(super) fn spread<'a>(
+        &self,
+        names: impl Iterator<Item = &'a Name>,
+        packets: usize,
+    ) -> Option<Duration> {
         let seen = names.filter_map(|name| self.at.get(name).map(HashSet::len));
         let seen = u32::try_from(seen.max()?).unwrap_or(u32::MAX);
-        let most = MAX_SPREAD.min(SPREAD.saturating_mul(seen));
+        let more = u32::try_from(packets.saturating_sub(1)).unwrap_or(u32::MAX);
+        let for_packets = SPREAD_A_PACKET.saturating_mul(seen.saturating_mul(more));
+        let most = SPREAD.saturating_mul(seen) + for_packets.min(MAX_SPREAD_OF_PACKETS);
+        let most = MAX_SPREAD.min(most);
         Some(most).filter(|most| *most >= WORTHWHILE)
     }
 }

@@ -280,7 +280,7 @@ impl Engine {
                 .map(|(name, kind)| Ask::new(name.clone(), *kind))
                 .collect();
             let links = self.links.ids();
-            self.ask_once(now, asks, Vec::new(), &links, true);
+            self.ask_once(now, asks, [Vec::new(), Vec::new()], &links, true);
         }
         self.batch.ask(now, missing);
         if let Some(instance) = self.cache.instances.get_mut(name) {
@@ -391,8 +391,12 @@ impl Packets {
                 let asks = topics
                     .iter()
                     .map(|topic| Ask::new(topic.clone(), kind::PTR));
-                self.payloads
-                    .extend(pack_question(0, asks.collect(), known.collect()));
+                self.payloads.extend(pack_question(
+                    0,
+                    asks.collect(),
+                    known.collect(),
+                    Vec::new(),
+                ));
             }
             let units = others.iter().map(|(name, kind)| Unit {
                 questions: vec![Ask::new(name.clone(), *kind)],

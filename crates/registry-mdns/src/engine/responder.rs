@@ -9,6 +9,7 @@ use std::{
 use super::{
     Destination, Engine, Interface, NodeKey, Port, Transmit,
     links::LinkId,
+    lookup::MAX_KNOWN,
     own::{Answer, Own, Owner, TYPES_TTL},
     packing::{Unit, pack},
     timers::{Alarm, Timer},
@@ -195,11 +196,8 @@ impl Engine {
         interface: Option<&Interface>,
         legacy: bool,
     ) -> Vec<(Answer, Ask)> {
-        let is_spared = legacy && self.names.spares_subtypes(&message.answers);
-        let known = match (is_spared, message.answers.len()) {
-            (true, 1) => Known::default(),
-            _ => Known::new(&message.answers),
-        };
+        let is_spared = legacy && self.names.spares_subtypes(&message.additionals);
+        let known = Known::new(&message.answers);
         let mut answers = Vec::new();
         for ask in &message.questions {
             if is_spared && ask.name == self.names.service_type {
@@ -441,9 +439,18 @@ impl Engine {
             return;
         }
         let interface = self.links.interface(asker.link.0);
-        let answers = self.answers(message, interface, true);
+        let mut answers = self.answers(message, interface, true);
+        let receipts = self.heed_receipts(message, asker.source.ip(), &mut answers);
+        if receipts == Some(true) {
+            self.outbox.settle(asker.source.ip());
+        }
+        // What is on its way is not sent again.
+        let is_known = answers.is_empty();
+        if receipts.is_some() && !is_known && self.outbox.is_answering(asker.link, asker.source) {
+            return;
+        }
         let answers = self.spare_chunks(now, asker.link, answers);
-        if answers.is_empty() {
+        if answers.is_empty() && receipts.is_none() {
             return;
         }
         let mut units = self.units(answers.iter().map(|(answer, _)| *answer), asker.link);
@@ -454,13 +461,16 @@ impl Engine {
             record.ttl = record.ttl.min(LEGACY_TTL);
             record.flush = false;
         }
+        if answers.len() > MAX_KNOWN || receipts.is_some() {
+            units.extend(self.tokens_for(asker.source.ip(), message));
+        }
         let mut template = Message::answer();
         template.id = message.id;
         template.questions.clone_from(&message.questions);
-        let names = answers.iter().map(|(_, ask)| &ask.name);
-        let spread = self.peers.spread(names).unwrap_or_default();
-        let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
         let mut payloads = pack(&template, units);
+        let names = answers.iter().map(|(_, ask)| &ask.name);
+        let spread = self.peers.spread(names, payloads.len()).unwrap_or_default();
+        let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
         let before_last = payloads.len().saturating_sub(1);
         for payload in payloads.iter_mut().take(before_last) {
             codec::set_truncated(payload);
@@ -542,7 +552,6 @@ fn target_of<'a>(mut records: impl Iterator<Item = &'a Record>) -> Option<&'a Na
 }
 
 /// The known answers of a question, by name.
-#[derive(Default)]
 struct Known<'a>(HashMap<&'a Name, Vec<&'a Record>, foldhash::fast::RandomState>);
 
 impl<'a> Known<'a> {

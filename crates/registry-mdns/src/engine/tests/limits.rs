@@ -89,6 +89,48 @@ fn s11_many_askers_at_once_fill_no_memory_and_keep_nothing_from_being_announced(
 }
 
 #[test]
+fn s11_a_thousand_nodes_are_told_three_times_to_who_does_not_prove_that_he_asked() {
+    let mut net = calm(1_000);
+    let subtype = Names::new().subtype("web").unwrap();
+    for i in 0..500_u16 {
+        let source = SocketAddr::from(([10, 0, 0, 77], 10_000 + i));
+        net.inject(0, source, Port::Standing, &question(subtype.clone(), i | 1));
+        net.run(ms(10));
+    }
+    let sent = bytes(&net.sent);
+    let allowed = 256 * 1024 + 1_000 * 2 * 1024 + 5 * 64 * 1024;
+    assert!(sent <= allowed + 2_000, "{sent} bytes in 5 s");
+}
+
+#[test]
+fn s11_who_proves_that_he_asked_is_told_as_often_as_he_likes() {
+    let mut net = Net::with_hosts(1, 1);
+    let nodes = (0..1_000).map(|i| {
+        let node = Node::new(format!("n{i}"), "10.0.0.1:80");
+        node.with_metadata([("padding", "x".repeat(200)), ("more", "x".repeat(200))])
+    });
+    net.register_all(0, service("web", "x").with_nodes(nodes));
+    net.run(secs(60));
+    net.sent.clear();
+    for _ in 0..8 {
+        // Processes of one host, one after the other.
+        let fresh = net.add_engine([10, 0, 0, 2].into(), crate::engine::LinkKind::Wired);
+        net.browse(fresh, of("web"));
+        let id = net.lookup(fresh, of("web"), Wait::Settled);
+        net.run_lookup(fresh, id);
+        assert_eq!(net.known(fresh).len(), 1_000);
+        assert_eq!(net.hosts[0].engine.counters().throttled, 0);
+        net.hosts[fresh].is_connected = false;
+    }
+    let direct = net
+        .sent
+        .iter()
+        .filter(|sent| matches!(sent.to, Destination::Unicast(_)));
+    let told: usize = direct.map(|sent| sent.size).sum();
+    assert!(told > 2 * (256 * 1024 + 1_000 * 2 * 1024), "{told}");
+}
+
+#[test]
 fn s11_askers_on_this_very_host_are_not_limited() {
     let mut net = Net::new(1);
     for _ in 0..2 {
@@ -168,7 +210,7 @@ fn peers_that_say_goodbye_are_not_waited_for() {
     let mut net = Net::with_hosts(4, 1);
     net.register(0, service("web", "mine"));
     let subtype = Names::new().subtype("web").unwrap();
-    let spread = |net: &Net| net.hosts[0].engine.peers.spread([&subtype].into_iter());
+    let spread = |net: &Net| net.hosts[0].engine.peers.spread([&subtype].into_iter(), 1);
     let mut goodbyes = Vec::new();
     for peer in 0..100 {
         let mut other = Net::with_hosts(1_000 + peer, 1);

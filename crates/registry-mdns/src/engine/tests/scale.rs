@@ -8,8 +8,11 @@ use std::{
 
 use vine_registry::{Node, Wait};
 
-use super::net::{Net, interface, ms, of, secs, service};
-use crate::engine::{Interface, LinkKind, Outcome, Question};
+use super::{
+    net::{Net, interface, ms, of, secs, service},
+    reader::Reader,
+};
+use crate::engine::{Destination, Interface, LinkKind, Outcome, Port, Question};
 
 /// What is on the link once all is calm.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,56 @@ fn steady_traffic_stays_low() {
         assert!(traffic.packets_a_second <= most, "{traffic:?}");
         assert!(traffic.bytes_a_second <= 1_000.0 * most, "{traffic:?}");
     }
+}
+
+#[test]
+fn s6_7_two_thousand_nodes_of_twenty_processes_reach_who_reads_slowly() {
+    for seed in 1..=4 {
+        // None of the processes has heard of another one, so all answer in the same moment.
+        let mut net = populated(seed, 20, 100);
+        let reader = add_process(&mut net);
+        net.run(secs(1));
+        // What 208 KiB hold of them, on a machine that is busy otherwise.
+        net.hosts[reader].reader = Some(Reader::new(Duration::from_micros(100), 90));
+        net.sent.clear();
+        net.browse(reader, of("web"));
+        let id = net.lookup(reader, of("web"), Wait::Settled);
+        let (outcome, after) = net.run_lookup(reader, id);
+        assert_eq!(outcome, Outcome::Settled);
+        let lost = net.hosts[reader]
+            .reader
+            .as_ref()
+            .map_or(0, |reader| reader.lost);
+        assert!(lost > 100, "{lost}");
+        assert_eq!(
+            net.known(reader).len(),
+            2_000,
+            "after {after:?}, {lost} lost"
+        );
+        assert!(after <= secs(1), "{after:?}");
+    }
+}
+
+#[test]
+fn s7_1_who_was_heard_as_a_whole_does_not_answer_again() {
+    let mut net = populated(1, 20, 100);
+    let reader = add_process(&mut net);
+    net.run(secs(1));
+    net.sent.clear();
+    net.browse(reader, of("web"));
+    let id = net.lookup(reader, of("web"), Wait::Settled);
+    let (_, after) = net.run_lookup(reader, id);
+    assert_eq!(net.known(reader).len(), 2_000);
+    assert!(after <= ms(60), "{after:?}");
+    let asked = net.sent.iter().filter(|sent| sent.port == Port::Query);
+    let confirmed = asked.filter(|sent| sent.message.additionals.len() > 1);
+    assert!(confirmed.count() > 0, "asked whether that is all");
+    let direct = net
+        .sent
+        .iter()
+        .filter(|sent| matches!(sent.to, Destination::Unicast(_)));
+    let told: usize = direct.map(|sent| sent.message.answers.len()).sum();
+    assert_eq!(told, 2_000, "each node once");
 }
 
 #[test]
