@@ -2,7 +2,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -11,6 +11,9 @@ use tokio::{sync::mpsc, time::Instant};
 use vine_registry::{Node, Service};
 
 use super::{Outcome, latency::Latency};
+
+/// Who refused a connection is taken to refuse others for so long.
+const REFUSES: Duration = Duration::from_secs(1);
 
 /// A node as a selector sees it: with what its calls have shown.
 pub struct Peer {
@@ -27,6 +30,8 @@ pub(super) struct Stats {
     latency: Latency,
     /// Failures since the last success.
     failures: AtomicU32,
+    /// Until when it counts as refusing connections, in nanoseconds; 0 if it does not.
+    refuses_until: AtomicU64,
     /// The selector's task was told, and has not answered by [`reset`](Self::reset).
     told: AtomicBool,
     watch: Arc<Watch>,
@@ -58,6 +63,7 @@ impl Stats {
             in_flight: AtomicU32::new(0),
             latency: Latency::default(),
             failures: AtomicU32::new(0),
+            refuses_until: AtomicU64::new(0),
             told: AtomicBool::new(false),
             watch: Arc::clone(watch),
         }
@@ -80,7 +86,12 @@ impl Stats {
         match outcome {
             Some(Outcome::Success) => self.succeeded(),
             Some(Outcome::Failure) => self.failed(),
-            Some(Outcome::Refused) => self.tell(true),
+            Some(Outcome::Refused) => {
+                let until = self.time(now) + REFUSES;
+                self.refuses_until
+                    .store(until.as_nanos() as u64, Ordering::Relaxed);
+                self.tell(true);
+            }
             None => {}
         }
     }
@@ -88,6 +99,9 @@ impl Stats {
     fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
+        }
+        if self.refuses_until.load(Ordering::Relaxed) > 0 {
+            self.refuses_until.store(0, Ordering::Relaxed);
         }
     }
 
@@ -164,6 +178,13 @@ impl Peer {
             Some(nanos) => nanos * (in_flight + 1.0),
             None => in_flight * 1e9,
         }
+    }
+
+    /// Whether it refused a connection less than a second ago, and has answered none since.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn refuses(&self) -> bool {
+        let until = self.stats.refuses_until.load(Ordering::Relaxed);
+        until > 0 && self.stats.time(Instant::now()).as_nanos() < u128::from(until)
     }
 
     /// Its share of the calls: `vine.weight`, or else 1.

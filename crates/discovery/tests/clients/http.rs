@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::net::{TcpListener, TcpSocket};
 use vine_discovery::{
     Cache, NoNode, RoundRobin, Selector,
-    clients::{BoxError, CallError, hyper, reqwest},
+    clients::{BoxError, CallError, Retries, hyper, reqwest},
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
@@ -157,4 +157,26 @@ async fn urls_that_name_no_service() {
     );
     let secure = client.get("https://go.vine.test/").await.unwrap_err();
     assert!(matches!(secure, CallError::InvalidUrl { .. }), "{secure}");
+}
+
+/// More than may be ejected.
+#[tokio::test]
+async fn calls_pass_over_many_nodes_that_are_gone() {
+    let live = Backend::start("live").await;
+    let gone = (0..6).map(|at| Node::new(format!("gone{at}"), format!("127.0.0.1:{}", at + 1)));
+    let nodes = gone.chain([live.node.clone()]);
+    let cache = Cache::new(MemoryRegistry::new());
+    let service = Service::new(NAME, "v1").with_nodes(nodes);
+    cache.register(service).await.unwrap();
+    let selector = Selector::builder(cache.subscribe(NAME))
+        .strategy(RoundRobin::new())
+        .build();
+    // Far less than one attempt in vain for each call.
+    let retries = Retries::new().with_budget(0.1, 10.0);
+    let client = hyper::Client::with_retries(cache, retries).with_service(NAME, selector);
+    for _ in 0..1_000 {
+        let answer = post(&client, "http://go.vine.test/").await.unwrap();
+        assert_eq!(answer, "live go.vine.test hi");
+    }
+    live.server.abort();
 }

@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use crate::{
-    Guard, NoNode, Pick, Selector,
+    Guard, NoNode, Peer, Pick, Selector,
     clients::{Attempts, CallError},
 };
 
@@ -9,7 +11,7 @@ pub(crate) async fn pick(
     attempts: &mut Attempts<'_>,
 ) -> Result<Guard, CallError> {
     loop {
-        let error = match selector.pick_by(&Pick::new().avoiding(attempts.tried())) {
+        let error = match pick_past(selector, attempts.tried()) {
             Ok(guard) => return Ok(guard),
             Err(error) => error,
         };
@@ -19,4 +21,16 @@ pub(crate) async fn pick(
             error => return Err(error.into()),
         }
     }
+}
+
+/// One that refused a connection a moment ago comes last: when many nodes are gone, only some of
+/// them are ejected.
+fn pick_past(selector: &Selector, tried: &[Arc<str>]) -> Result<Guard, NoNode> {
+    let pick = Pick::new().avoiding(tried);
+    let guard = selector.pick_by(&pick)?;
+    if !guard.peer().refuses() {
+        return Ok(guard);
+    }
+    let answers = |peer: &Peer| !peer.refuses();
+    Ok(selector.pick_by(&pick.only(&answers)).unwrap_or(guard))
 }
