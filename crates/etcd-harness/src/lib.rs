@@ -3,6 +3,7 @@
 //! - [`Cluster`]: one or three members in a folder of their own; kill, pause, restart, wipe, restore.
 //! - [`Client`]: bare calls, for what a test does behind the registry's back.
 //! - [`Certificates`]: an authority, a server and a client, made for one test.
+//! - [`Turn`]: a cluster that the tests of one program use one after the other.
 //! - [`Proxy`]: a connection that delays, hangs, is reset or refused, and is counted.
 //!
 //! The server is that of the crate `etcd-bin-vendored`, or the program that `VINE_ETCD_BIN` names.
@@ -22,6 +23,7 @@ mod frames;
 mod member;
 mod ports;
 mod proxy;
+mod turn;
 mod users;
 
 pub use binary::version;
@@ -31,6 +33,7 @@ pub use cluster::{Cluster, ClusterOptions};
 pub use data::Saved;
 pub use member::Member;
 pub use proxy::{Counts, Mode, Proxy};
+pub use turn::Turn;
 
 /// The generated client.
 #[allow(

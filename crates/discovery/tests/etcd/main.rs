@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod faults;
+mod world;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -28,7 +31,11 @@ fn service(ids: &[&str]) -> Service {
     Service::new(NAME, "v1").with_nodes(ids.iter().map(node))
 }
 
-async fn until(subscription: &mut Subscription, what: &str, is: fn(&Subscription) -> bool) {
+async fn until(
+    subscription: &mut Subscription,
+    what: &str,
+    is: impl Fn(&Subscription) -> bool + Send + Sync,
+) {
     let wait = async {
         while !is(subscription) {
             subscription.changed().await.unwrap();
