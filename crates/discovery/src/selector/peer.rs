@@ -12,7 +12,7 @@ use vine_registry::{Node, Service};
 
 use super::{Outcome, latency::Latency};
 
-/// Who refused a connection is taken to refuse others for so long.
+/// Who refused a connection is tried again after so long, by one call at a time.
 const REFUSES: Duration = Duration::from_secs(1);
 
 /// A node as a selector sees it: with what its calls have shown.
@@ -30,7 +30,7 @@ pub(super) struct Stats {
     latency: Latency,
     /// Failures since the last success.
     failures: AtomicU32,
-    /// Until when it counts as refusing connections, in nanoseconds; 0 if it does not.
+    /// It refuses connections, and until then none is tried, in nanoseconds; 0 if it does not.
     refuses_until: AtomicU64,
     /// The selector's task was told, and has not answered by [`reset`](Self::reset).
     told: AtomicBool,
@@ -180,11 +180,26 @@ impl Peer {
         }
     }
 
-    /// Whether it refused a connection less than a second ago, and has answered none since.
+    /// Whether it refused a connection, and has answered none since.
     #[cfg(feature = "hyper")]
     pub(crate) fn refuses(&self) -> bool {
-        let until = self.stats.refuses_until.load(Ordering::Relaxed);
-        until > 0 && self.stats.time(Instant::now()).as_nanos() < u128::from(until)
+        self.stats.refuses_until.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a call may go there although it may refuse: one each second finds out.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn may_try(&self) -> bool {
+        let until = &self.stats.refuses_until;
+        let seen = until.load(Ordering::Relaxed);
+        if seen == 0 {
+            return true;
+        }
+        let now = self.stats.time(Instant::now());
+        let next = (now + REFUSES).as_nanos() as u64;
+        now.as_nanos() >= u128::from(seen)
+            && until
+                .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Its share of the calls: `vine.weight`, or else 1.

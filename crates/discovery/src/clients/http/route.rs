@@ -23,12 +23,12 @@ pub(crate) async fn pick(
     }
 }
 
-/// One that refused a connection a moment ago comes last: when many nodes are gone, only some of
-/// them are ejected.
+/// One that refuses connections comes last, but for a call each second: when many nodes are gone, only
+/// some of them are ejected, and all retries would be spent on the others.
 fn pick_past(selector: &Selector, tried: &[Arc<str>]) -> Result<Guard, NoNode> {
     let pick = Pick::new().avoiding(tried);
     let guard = selector.pick_by(&pick)?;
-    if !guard.peer().refuses() {
+    if guard.peer().may_try() {
         return Ok(guard);
     }
     let answers = |peer: &Peer| !peer.refuses();
