@@ -17,6 +17,7 @@ mod close;
 mod deregister;
 mod expect;
 mod listener;
+pub mod listening;
 mod namespaces;
 mod ownership;
 mod registration;

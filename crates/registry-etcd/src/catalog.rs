@@ -12,9 +12,9 @@ use vine_registry::{
 };
 
 use crate::{
+    TELEMETRY,
     keys::Keys,
     proto::{Event, KeyValue, event::EventType},
-    telemetry,
     value::Value,
 };
 
@@ -50,7 +50,7 @@ impl Catalog {
         Self {
             keys,
             namespace,
-            view: View::new(),
+            view: View::new(crate::NAME),
             known: HashMap::default(),
             last: None,
         }
@@ -141,7 +141,7 @@ impl Catalog {
         let (node, value) = match decode(self.keys, &self.namespace, kv) {
             Ok(decoded) => decoded,
             Err(reason) => {
-                telemetry::dropped(reason);
+                TELEMETRY.dropped(reason, 1);
                 warn!(key = %String::from_utf8_lossy(&kv.key), reason, "ignoring a value that is no node");
                 return None;
             }

@@ -30,7 +30,7 @@ pub(crate) use self::{
     connection::Connection,
     failure::{Failure, Remedy},
 };
-use crate::{address::Member, telemetry};
+use crate::{TELEMETRY, address::Member};
 
 /// How long one member has for an answer.
 const ATTEMPT: Duration = Duration::from_millis(1500);
@@ -145,12 +145,12 @@ impl Client {
                 Ok(Ok(line)) => {
                     let failure = match self.attempt(&line, deadline, late, &mut request).await {
                         Ok(answer) => {
-                            telemetry::request(operation, true);
+                            TELEMETRY.requests(operation, true, 1);
                             return Ok(answer);
                         }
                         Err(failure) => failure,
                     };
-                    telemetry::request(operation, false);
+                    TELEMETRY.requests(operation, false, 1);
                     match failure.remedy() {
                         Remedy::Rotate => self.rotate(&line),
                         Remedy::Authenticate if authenticated => return Err(failure),
@@ -172,7 +172,7 @@ impl Client {
                 return Err(failure);
             }
             debug!(operation, ?failure, "asking again");
-            telemetry::retry(operation);
+            TELEMETRY.retries(operation, 1);
             sleep(wait).await;
             let electing = failure.is_leaderless() && failures < MOST_ELECTING;
             let longest = if electing {

@@ -67,7 +67,6 @@ mod proto {
 mod registry;
 mod scopes;
 mod stream;
-mod telemetry;
 mod value;
 
 pub use options::{EtcdOptions, Layout};
@@ -75,6 +74,9 @@ pub use registry::EtcdRegistry;
 
 /// What this engine is called.
 const NAME: &str = "etcd";
+
+const TELEMETRY: vine_registry::telemetry::Telemetry =
+    vine_registry::telemetry::Telemetry::new(NAME);
 
 /// How long a cluster that denies permission is left alone at most.
 const AFTER_DENIAL: std::time::Duration = std::time::Duration::from_secs(10);

@@ -4,9 +4,13 @@ use std::{
     time::Duration,
 };
 
-use vine_registry::{Result, Services, telemetry::CACHED_NODES, view::Topic};
+use vine_registry::{
+    Result, Services,
+    telemetry::{CACHED_NODES, Level},
+    view::Topic,
+};
 
-use crate::{catalog::Catalog, client::Client, keys::Keys, listing, telemetry::Level};
+use crate::{TELEMETRY, catalog::Catalog, client::Client, keys::Keys, listing};
 
 /// How many services are remembered, and how many nodes of them.
 const MAX_SERVICES: usize = 256;
@@ -35,7 +39,7 @@ impl Default for Cache {
             services: HashMap::new(),
             nodes: 0,
             uses: 0,
-            level: Level::new(CACHED_NODES),
+            level: TELEMETRY.level(CACHED_NODES),
         }
     }
 }

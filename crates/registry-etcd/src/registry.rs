@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tracing::Instrument;
 use vine_registry::{
     Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, NodeRef, Options,
     RegisterOptions, Registry, Result, Service, ServiceSummary, Services, WatchOptions, Watcher,
@@ -15,8 +16,8 @@ use vine_registry::{
 };
 
 use crate::{
-    EtcdOptions, NAME, catalog::Catalog, client::Client, keys::Keys, listing, lookups::Lookups,
-    own::Own, scopes::Scopes, value::MAX_VALUE,
+    EtcdOptions, NAME, TELEMETRY, catalog::Catalog, client::Client, keys::Keys, listing,
+    lookups::Lookups, own::Own, scopes::Scopes, value::MAX_VALUE,
 };
 
 const MAX_NAME_LEN: usize = 255;
@@ -112,88 +113,114 @@ impl Registry for EtcdRegistry {
     }
 
     async fn register_with(&self, service: Arc<Service>, options: &RegisterOptions) -> Result<()> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        let ttl = options.ttl.or(service.ttl);
-        let namespace = inner.namespace(&service.namespace);
-        if let Some(known) = inner.own.repeat(&namespace, &service, ttl) {
-            return known;
+        let span = TELEMETRY.register(&service);
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            let ttl = options.ttl.or(service.ttl);
+            let namespace = inner.namespace(&service.namespace);
+            if let Some(known) = inner.own.repeat(&namespace, &service, ttl) {
+                return known;
+            }
+            validate::service(&service, ttl, &self.capabilities())?;
+            inner.own.register(namespace, service, ttl).await
         }
-        validate::service(&service, ttl, &self.capabilities())?;
-        inner.own.register(namespace, service, ttl).await
+        .instrument(span)
+        .await
     }
 
     async fn deregister_with(&self, service: &Service, options: &DeregisterOptions) -> Result<()> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        let namespace = inner.namespace(&service.namespace);
-        inner.own.deregister(&namespace, service, options).await
+        let span = TELEMETRY.deregister(service);
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            let namespace = inner.namespace(&service.namespace);
+            inner.own.deregister(&namespace, service, options).await
+        }
+        .instrument(span)
+        .await
     }
 
     async fn get_service_with(&self, name: &str, options: &GetOptions) -> Result<Services> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        let namespace = match &options.namespace {
-            Some(namespace) if !namespace.is_empty() => namespace,
-            _ => &inner.options.namespace,
-        };
-        validate::name("namespace", namespace, MAX_NAME_LEN)?;
-        validate::name("name", name, MAX_NAME_LEN)?;
-        let name: Arc<str> = name.into();
-        let topic = Topic::service(Arc::clone(namespace), Arc::clone(&name));
-        let written = inner.own.written(namespace, &name);
-        let found = match inner.scopes.proven(&topic, written) {
-            Some(reader) => Ok(reader.get(namespace, &name)),
-            None => inner.lookups.get(namespace, &name).await,
-        };
-        let services = match found {
-            Err(error) if options.allow_stale && error.is_retryable() => {
-                let watched = inner.scopes.known(&topic);
-                let watched = watched.map(|reader| reader.get(namespace, &name));
-                let known = watched.or_else(|| inner.lookups.known(namespace, &name));
-                known.filter(|known| !known.is_empty()).ok_or(error)?
+        let span = TELEMETRY.get_service(name);
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            let namespace = match &options.namespace {
+                Some(namespace) if !namespace.is_empty() => namespace,
+                _ => &inner.options.namespace,
+            };
+            validate::name("namespace", namespace, MAX_NAME_LEN)?;
+            validate::name("name", name, MAX_NAME_LEN)?;
+            let name: Arc<str> = name.into();
+            let topic = Topic::service(Arc::clone(namespace), Arc::clone(&name));
+            let written = inner.own.written(namespace, &name);
+            let found = match inner.scopes.proven(&topic, written) {
+                Some(reader) => Ok(reader.get(namespace, &name)),
+                None => inner.lookups.get(namespace, &name).await,
+            };
+            let services = match found {
+                Err(error) if options.allow_stale && error.is_retryable() => {
+                    let watched = inner.scopes.known(&topic);
+                    let watched = watched.map(|reader| reader.get(namespace, &name));
+                    let known = watched.or_else(|| inner.lookups.known(namespace, &name));
+                    known.filter(|known| !known.is_empty()).ok_or(error)?
+                }
+                other => other?,
+            };
+            if services.is_empty() {
+                return Err(Error::not_found(Arc::clone(namespace), name));
             }
-            other => other?,
-        };
-        if services.is_empty() {
-            return Err(Error::not_found(Arc::clone(namespace), name));
+            Ok(services)
         }
-        Ok(services)
+        .instrument(span)
+        .await
     }
 
     async fn list_services_with(&self, options: &ListOptions) -> Result<Vec<ServiceSummary>> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        let namespace = options.namespace.resolve(&inner.options.namespace);
-        let topic = Topic::new(namespace.cloned(), None);
-        let namespace = namespace.map(|namespace| &**namespace);
-        let prefix = inner.keys.prefix(&topic);
-        match listing::list(&inner.client, &prefix, inner.options.timeout).await {
-            Ok(listing) => {
-                let mut catalog = Catalog::new(inner.keys, Arc::clone(&inner.options.namespace));
-                catalog.replace(&listing.kvs);
-                Ok(catalog.view.reader().list(namespace))
-            }
-            Err(failure) => {
-                let error = Error::from(failure);
-                let known = inner.scopes.known(&topic);
-                match known.filter(|_| options.allow_stale && error.is_retryable()) {
-                    Some(reader) => Ok(reader.list(namespace)),
-                    None => Err(error),
+        let span = TELEMETRY.list_services();
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            let namespace = options.namespace.resolve(&inner.options.namespace);
+            let topic = Topic::new(namespace.cloned(), None);
+            let namespace = namespace.map(|namespace| &**namespace);
+            let prefix = inner.keys.prefix(&topic);
+            match listing::list(&inner.client, &prefix, inner.options.timeout).await {
+                Ok(listing) => {
+                    let mut catalog =
+                        Catalog::new(inner.keys, Arc::clone(&inner.options.namespace));
+                    catalog.replace(&listing.kvs);
+                    Ok(catalog.view.reader().list(namespace))
+                }
+                Err(failure) => {
+                    let error = Error::from(failure);
+                    let known = inner.scopes.known(&topic);
+                    match known.filter(|_| options.allow_stale && error.is_retryable()) {
+                        Some(reader) => Ok(reader.list(namespace)),
+                        None => Err(error),
+                    }
                 }
             }
         }
+        .instrument(span)
+        .await
     }
 
     async fn watch(&self, options: WatchOptions) -> Result<Watcher> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        if let Some(service) = &options.service {
-            validate::name("service", service, MAX_NAME_LEN)?;
+        let span = TELEMETRY.watch(options.service.as_deref());
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            if let Some(service) = &options.service {
+                validate::name("service", service, MAX_NAME_LEN)?;
+            }
+            let namespace = options.namespace.resolve(&inner.options.namespace).cloned();
+            let topic = Topic::new(namespace, options.service);
+            inner.scopes.watch(topic, options.allow_stale).await
         }
-        let namespace = options.namespace.resolve(&inner.options.namespace).cloned();
-        let topic = Topic::new(namespace, options.service);
-        inner.scopes.watch(topic, options.allow_stale).await
+        .instrument(span)
+        .await
     }
 
     async fn report_unreachable(&self, _node: &NodeRef) -> Result<()> {

@@ -9,6 +9,7 @@ mod news;
 mod own;
 mod shared;
 mod suspicion;
+mod told;
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -24,7 +25,9 @@ use vine_registry::{
     view::{Topic, View},
 };
 
-use self::{browses::Browses, clock::Clock, news::News, own::Own, suspicion::Suspicion};
+use self::{
+    browses::Browses, clock::Clock, news::News, own::Own, suspicion::Suspicion, told::Told,
+};
 pub(crate) use self::{own::Deregistered, shared::Shared};
 use crate::{
     MdnsOptions,
@@ -33,6 +36,7 @@ use crate::{
         Received,
     },
     interfaces::{self, Monitor},
+    registry::TELEMETRY,
     socket::{KNOWS_DESTINATIONS, Link, MAX_PACKET, Sockets},
 };
 
@@ -124,6 +128,7 @@ pub(crate) struct Driver {
     /// When to ask again because packets were lost.
     ask_again: Option<Instant>,
     suspicion: Suspicion,
+    told: Told,
 }
 
 impl Driver {
@@ -140,7 +145,7 @@ impl Driver {
             ..Config::default()
         };
         let manner = Manner::new(&options, namespace);
-        let view = View::new();
+        let view = View::new(crate::registry::NAME);
         let mut driver = Self {
             commands,
             shared: Arc::new(Shared::new(view.reader())),
@@ -154,6 +159,7 @@ impl Driver {
             clock: Clock::new(),
             ask_again: None,
             suspicion: Suspicion::default(),
+            told: Told::new(),
             options,
         };
         driver.follow_interfaces(true);
@@ -329,6 +335,7 @@ impl Driver {
         if self.ask_again.is_some_and(|at| at <= now) {
             tracing::debug!("packets were lost; asking again");
             self.ask_again = None;
+            TELEMETRY.resync("packets were lost");
             self.engine.ask_again(now.into_std());
         }
         if !self.options.keys.is_empty() {
@@ -380,6 +387,8 @@ impl Driver {
                 _ => {}
             }
         }
+        let (own, nodes) = (self.own.len(), self.view.node_count());
+        self.told.tell(self.engine.counters(), own, nodes);
     }
 
     /// Opens and closes sockets as interfaces come and go.

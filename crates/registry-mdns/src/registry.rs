@@ -14,10 +14,11 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::Instrument;
 use vine_registry::{
     Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, NodeRef, Options,
     RegisterOptions, Registry, Result, Service, ServiceSummary, Services, Wait, WatchOptions,
-    Watcher, validate, view::Topic,
+    Watcher, telemetry::Telemetry, validate, view::Topic,
 };
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// What this engine is called.
 pub(crate) const NAME: &str = "mdns";
+
+pub(crate) const TELEMETRY: Telemetry = Telemetry::new(NAME);
 
 /// What the keys of a TXT record leave of its strings of 255 bytes.
 const MAX_NAME_LEN: usize = 252;
@@ -264,139 +267,165 @@ impl Registry for MdnsRegistry {
     }
 
     async fn register_with(&self, service: Arc<Service>, options: &RegisterOptions) -> Result<()> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        let ttl = options.ttl.or(service.ttl);
-        // Longer names with dots in them may do in the Go dialect, too.
-        let can = self.capabilities().with_max_name_len(MAX_NAME_LEN);
-        validate::service(&service, ttl, &can)?;
-        let namespace = inner.namespace(&service.namespace);
-        let command = |reply| Command::Register {
-            service,
-            namespace,
-            ttl,
-            reply,
-        };
-        inner
-            .ask("register", inner.options.timeout, command)
-            .await?
+        let span = TELEMETRY.register(&service);
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            let ttl = options.ttl.or(service.ttl);
+            // Longer names with dots in them may do in the Go dialect, too.
+            let can = self.capabilities().with_max_name_len(MAX_NAME_LEN);
+            validate::service(&service, ttl, &can)?;
+            let namespace = inner.namespace(&service.namespace);
+            let command = |reply| Command::Register {
+                service,
+                namespace,
+                ttl,
+                reply,
+            };
+            inner
+                .ask("register", inner.options.timeout, command)
+                .await?
+        }
+        .instrument(span)
+        .await
     }
 
     async fn deregister_with(&self, service: &Service, options: &DeregisterOptions) -> Result<()> {
-        let inner = &*self.0;
-        let namespace = inner.namespace(&service.namespace);
-        let name = &service.name;
-        let mut looked_up = inner.running()?.shared.service(&namespace, name).is_some();
-        loop {
-            let command = |reply| Command::Deregister {
-                service: service.clone(),
-                namespace: Arc::clone(&namespace),
-                force: options.force,
-                looked_up,
-                reply,
-            };
-            let limit = inner.options.timeout;
-            match inner.ask("deregister", limit, command).await?? {
-                Deregistered::Done => return Ok(()),
-                Deregistered::LookUpFirst => {}
-            }
-            let question = Question::Service {
-                namespace: Arc::clone(&namespace),
-                name: Arc::clone(name),
-            };
-            match inner
-                .settle("deregister", question, Wait::Settled, false)
-                .await
-            {
-                // In an outage nobody can tell whose it is; it is none of this handle's.
-                Ok(()) | Err(Error::Unavailable { .. }) => looked_up = true,
-                Err(error) => return Err(error),
+        let span = TELEMETRY.deregister(service);
+        async {
+            let inner = &*self.0;
+            let namespace = inner.namespace(&service.namespace);
+            let name = &service.name;
+            let mut looked_up = inner.running()?.shared.service(&namespace, name).is_some();
+            loop {
+                let command = |reply| Command::Deregister {
+                    service: service.clone(),
+                    namespace: Arc::clone(&namespace),
+                    force: options.force,
+                    looked_up,
+                    reply,
+                };
+                let limit = inner.options.timeout;
+                match inner.ask("deregister", limit, command).await?? {
+                    Deregistered::Done => return Ok(()),
+                    Deregistered::LookUpFirst => {}
+                }
+                let question = Question::Service {
+                    namespace: Arc::clone(&namespace),
+                    name: Arc::clone(name),
+                };
+                match inner
+                    .settle("deregister", question, Wait::Settled, false)
+                    .await
+                {
+                    // In an outage nobody can tell whose it is; it is none of this handle's.
+                    Ok(()) | Err(Error::Unavailable { .. }) => looked_up = true,
+                    Err(error) => return Err(error),
+                }
             }
         }
+        .instrument(span)
+        .await
     }
 
     async fn get_service_with(&self, name: &str, options: &GetOptions) -> Result<Services> {
-        let inner = &*self.0;
-        let running = inner.running()?;
-        let shared = &running.shared;
-        let own = &inner.options.namespace;
-        let namespace = match &options.namespace {
-            Some(namespace) if !namespace.is_empty() => namespace,
-            _ => own,
-        };
-        let stale = shared.staleness();
-        if stale.is_none()
-            && let Some(services) = shared.service(namespace, name)
-            && !services.is_empty()
-        {
-            return Ok(services);
+        let span = TELEMETRY.get_service(name);
+        async {
+            let inner = &*self.0;
+            let running = inner.running()?;
+            let shared = &running.shared;
+            let own = &inner.options.namespace;
+            let namespace = match &options.namespace {
+                Some(namespace) if !namespace.is_empty() => namespace,
+                _ => own,
+            };
+            let stale = shared.staleness();
+            if stale.is_none()
+                && let Some(services) = shared.service(namespace, name)
+                && !services.is_empty()
+            {
+                return Ok(services);
+            }
+            let limit = MAX_NAME_LEN;
+            validate::name("namespace", namespace, limit)?;
+            validate::name("name", name, limit)?;
+            let question = Question::Service {
+                namespace: Arc::clone(namespace),
+                name: name.into(),
+            };
+            let known =
+                || Some(shared.reader.get(namespace, name)).filter(|known| !known.is_empty());
+            match inner
+                .settle("get_service", question, options.wait, false)
+                .await
+            {
+                Ok(()) => known().ok_or_else(|| Error::not_found(Arc::clone(namespace), name)),
+                Err(error) => Inner::stale_or(error, options.allow_stale, known),
+            }
         }
-        let limit = MAX_NAME_LEN;
-        validate::name("namespace", namespace, limit)?;
-        validate::name("name", name, limit)?;
-        let question = Question::Service {
-            namespace: Arc::clone(namespace),
-            name: name.into(),
-        };
-        let known = || Some(shared.reader.get(namespace, name)).filter(|known| !known.is_empty());
-        match inner
-            .settle("get_service", question, options.wait, false)
-            .await
-        {
-            Ok(()) => known().ok_or_else(|| Error::not_found(Arc::clone(namespace), name)),
-            Err(error) => Inner::stale_or(error, options.allow_stale, known),
-        }
+        .instrument(span)
+        .await
     }
 
     async fn list_services_with(&self, options: &ListOptions) -> Result<Vec<ServiceSummary>> {
-        let inner = &*self.0;
-        let running = inner.running()?;
-        let shared = &running.shared;
-        let namespace = options.namespace.resolve(&inner.options.namespace);
-        let namespace = namespace.map(|namespace| &**namespace);
-        if shared.staleness().is_none()
-            && let Some(list) = shared.list(namespace)
-        {
-            return Ok(list);
+        let span = TELEMETRY.list_services();
+        async {
+            let inner = &*self.0;
+            let running = inner.running()?;
+            let shared = &running.shared;
+            let namespace = options.namespace.resolve(&inner.options.namespace);
+            let namespace = namespace.map(|namespace| &**namespace);
+            if shared.staleness().is_none()
+                && let Some(list) = shared.list(namespace)
+            {
+                return Ok(list);
+            }
+            let known = || Some(shared.reader.list(namespace));
+            match inner
+                .settle("list_services", Question::All, options.wait, false)
+                .await
+            {
+                Ok(()) => Ok(shared.reader.list(namespace)),
+                Err(error) => Inner::stale_or(error, options.allow_stale, known),
+            }
         }
-        let known = || Some(shared.reader.list(namespace));
-        match inner
-            .settle("list_services", Question::All, options.wait, false)
-            .await
-        {
-            Ok(()) => Ok(shared.reader.list(namespace)),
-            Err(error) => Inner::stale_or(error, options.allow_stale, known),
-        }
+        .instrument(span)
+        .await
     }
 
     async fn watch(&self, options: WatchOptions) -> Result<Watcher> {
-        let inner = &*self.0;
-        inner.check_open()?;
-        if let Some(service) = &options.service {
-            validate::name("service", service, MAX_NAME_LEN)?;
+        let span = TELEMETRY.watch(options.service.as_deref());
+        async {
+            let inner = &*self.0;
+            inner.check_open()?;
+            if let Some(service) = &options.service {
+                validate::name("service", service, MAX_NAME_LEN)?;
+            }
+            let namespace = options.namespace.resolve(&inner.options.namespace).cloned();
+            let question = match (&namespace, &options.service) {
+                (Some(namespace), Some(name)) => Question::Service {
+                    namespace: Arc::clone(namespace),
+                    name: Arc::clone(name),
+                },
+                _ => Question::All,
+            };
+            let patient = !options.allow_stale;
+            let settled = inner
+                .settle("watch", question.clone(), options.wait, patient)
+                .await;
+            if let Err(error) = settled {
+                Inner::stale_or(error, options.allow_stale, || Some(()))?;
+            }
+            let topic = Topic::new(namespace, options.service);
+            let command = |reply| Command::Watch {
+                topic,
+                question,
+                reply,
+            };
+            inner.ask("watch", inner.options.timeout, command).await
         }
-        let namespace = options.namespace.resolve(&inner.options.namespace).cloned();
-        let question = match (&namespace, &options.service) {
-            (Some(namespace), Some(name)) => Question::Service {
-                namespace: Arc::clone(namespace),
-                name: Arc::clone(name),
-            },
-            _ => Question::All,
-        };
-        let patient = !options.allow_stale;
-        let settled = inner
-            .settle("watch", question.clone(), options.wait, patient)
-            .await;
-        if let Err(error) = settled {
-            Inner::stale_or(error, options.allow_stale, || Some(()))?;
-        }
-        let topic = Topic::new(namespace, options.service);
-        let command = |reply| Command::Watch {
-            topic,
-            question,
-            reply,
-        };
-        inner.ask("watch", inner.options.timeout, command).await
+        .instrument(span)
+        .await
     }
 
     async fn report_unreachable(&self, node: &NodeRef) -> Result<()> {

@@ -11,6 +11,7 @@ use self::store::{Owner, Store};
 use crate::{
     Capabilities, DeregisterOptions, Error, GetOptions, ListOptions, NodeRef, Options,
     RegisterOptions, Registry, Result, Service, ServiceSummary, Services, WatchOptions, Watcher,
+    telemetry::Telemetry,
     validate,
     view::{Reader, Topic},
 };
@@ -46,6 +47,8 @@ struct Handle {
 }
 
 const NAME: &str = "memory";
+
+const TELEMETRY: Telemetry = Telemetry::new(NAME);
 
 impl MemoryRegistry {
     /// A registry without services.
@@ -140,6 +143,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn register_with(&self, service: Arc<Service>, options: &RegisterOptions) -> Result<()> {
+        let _span = TELEMETRY.register(&service).entered();
         let handle = &*self.0;
         handle.check_open()?;
         let namespace = handle.namespace(&service.namespace);
@@ -154,6 +158,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn deregister_with(&self, service: &Service, options: &DeregisterOptions) -> Result<()> {
+        let _span = TELEMETRY.deregister(service).entered();
         let handle = &*self.0;
         handle.check_open()?;
         handle.store.deregister(
@@ -180,6 +185,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn list_services_with(&self, options: &ListOptions) -> Result<Vec<ServiceSummary>> {
+        let _span = TELEMETRY.list_services().entered();
         let handle = &*self.0;
         handle.check_open()?;
         let namespace = options.namespace.resolve(&handle.options.namespace);
@@ -187,6 +193,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn watch(&self, options: WatchOptions) -> Result<Watcher> {
+        let _span = TELEMETRY.watch(options.service.as_deref()).entered();
         let handle = &*self.0;
         handle.check_open()?;
         if let Some(service) = &options.service {

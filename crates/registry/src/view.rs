@@ -11,7 +11,7 @@
 //! use std::sync::Arc;
 //! use vine_registry::{Node, Service, view::{Entry, Topic, View}};
 //!
-//! let mut view = View::new();
+//! let mut view = View::new("example");
 //! let mut watcher = view.watch(Topic::service("vine", "go.vine.test"), 0);
 //!
 //! let service = Arc::new(Service::new("go.vine.test", "v1").with_node(Node::new("a", "10.0.0.7:80")));
@@ -28,6 +28,8 @@
 
 mod dispatcher;
 mod edit;
+mod edited;
+mod log;
 mod reader;
 mod slot;
 
@@ -47,11 +49,12 @@ use tokio::task::JoinHandle;
 
 pub use self::{dispatcher::Topic, edit::Edit, reader::Reader};
 use self::{
-    dispatcher::{Command, Dispatcher, Interest, Record},
+    dispatcher::{Command, Dispatcher, Interest},
+    log::Log,
     reader::{Key, Pair},
     slot::Slot,
 };
-use crate::{Error, Node, Service, Update, Watcher, watch::Queue};
+use crate::{Error, Node, Service, Update, Watcher, telemetry::Telemetry, watch::Queue};
 
 /// One node as it was registered.
 #[derive(Clone, Debug)]
@@ -73,9 +76,12 @@ pub struct View<T> {
     index: HashMap<Key, usize, foldhash::fast::RandomState>,
     names: Slab<Name<T>>,
     reader: Reader,
-    log: Arc<Queue<Record>>,
+    /// How many nodes there are.
+    nodes: usize,
+    log: Arc<Log>,
     dispatcher: Option<JoinHandle<()>>,
     interest: Arc<Interest>,
+    telemetry: Telemetry,
     stale: Option<Error>,
 }
 
@@ -107,16 +113,20 @@ struct Version {
 }
 
 impl<T> View<T> {
-    /// A view without services.
+    /// A view without services, for an engine of this [name](crate::Registry::name): under that it
+    /// tells of its watchers, see [`telemetry`](crate::telemetry).
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(registry: &'static str) -> Self {
+        let telemetry = Telemetry::new(registry);
         Self {
             index: HashMap::default(),
             names: Slab::new(),
             reader: Reader::new(),
-            log: Queue::new(),
+            nodes: 0,
+            log: Log::new(),
             dispatcher: None,
-            interest: Arc::default(),
+            interest: Interest::new(telemetry),
+            telemetry,
             stale: None,
         }
     }
@@ -156,6 +166,12 @@ impl<T> View<T> {
             .flat_map(Name::entries)
     }
 
+    /// How many nodes of all services there are.
+    #[must_use]
+    pub const fn node_count(&self) -> usize {
+        self.nodes
+    }
+
     /// All nodes of all services, with namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, Entry<&T>)> {
         self.names.iter().flat_map(|(_, name)| {
@@ -185,7 +201,7 @@ impl<T> View<T> {
 
     /// Ends the watches of an owner.
     pub fn end_watches(&self, owner: u64) {
-        self.log.push_control(Command::End(owner).into());
+        self.log.push_command(Command::End(owner));
     }
 
     /// How many watchers this topic itself has; wider ones do not count.
@@ -198,15 +214,14 @@ impl<T> View<T> {
     pub fn stale(&mut self, error: Error) {
         if self.stale.is_none() {
             self.stale = Some(error.clone());
-            self.log
-                .push_control(Command::Status(Update::Stale(error)).into());
+            self.log.push_command(Command::Status(Update::Stale(error)));
         }
     }
 
     /// Tells all watchers that the registry can be reached again, if it could not.
     pub fn live(&mut self) {
         if self.stale.take().is_some() {
-            self.log.push_control(Command::Status(Update::Live).into());
+            self.log.push_command(Command::Status(Update::Live));
         }
     }
 
@@ -224,7 +239,7 @@ impl<T> View<T> {
     /// Sees to it that changes are handed out: again, if the runtime that did it is gone.
     fn dispatch(&mut self) {
         if self.dispatcher.as_ref().is_none_or(JoinHandle::is_finished) {
-            let dispatcher = Dispatcher::new(Arc::clone(&self.log));
+            let dispatcher = Dispatcher::new(Arc::clone(&self.log), self.telemetry);
             self.dispatcher = Some(tokio::spawn(dispatcher.run()));
         }
     }
@@ -281,12 +296,6 @@ impl PartialOrd for ById {
 impl Ord for ById {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.id.cmp(&other.0.id)
-    }
-}
-
-impl<T> Default for View<T> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Watching: a snapshot, then every change.
 
+mod backlog;
 mod diff;
 mod fold;
 mod publisher;
@@ -14,10 +15,15 @@ use std::{
 };
 
 use futures_core::Stream;
+use smallvec::SmallVec;
 
 pub use fold::Fold;
 pub use publisher::Publisher;
-pub(crate) use queue::{Change, Queue};
+
+pub(crate) use self::{
+    backlog::{Backlog, Step},
+    queue::Queue,
+};
 
 use crate::{Error, Event, Services};
 
@@ -42,7 +48,7 @@ pub enum Update {
 /// It is a [`Stream`] of [`Update`]s as well.
 pub struct Watcher {
     snapshot: Services,
-    queue: Arc<Queue<News>>,
+    queue: Arc<Queue>,
     /// The change whose events are being handed out, and which is next.
     open: Option<(Arc<Change>, usize)>,
     /// Who was last said to be woken.
@@ -54,7 +60,7 @@ pub struct Watcher {
 impl Watcher {
     pub(crate) fn new(
         snapshot: Services,
-        queue: Arc<Queue<News>>,
+        queue: Arc<Queue>,
         subscription: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self {
@@ -127,6 +133,16 @@ impl Watcher {
     }
 }
 
+/// One change of a service, with its states around it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) before: Services,
+    pub(crate) after: Services,
+    pub(crate) events: SmallVec<[Event; 1]>,
+}
+
 /// What waits for the reader: small, since most of it is events, and errors are large.
 pub(crate) enum News {
     Event(Event),
@@ -134,11 +150,31 @@ pub(crate) enum News {
     Other(Box<Update>),
 }
 
-impl From<&Arc<Change>> for News {
-    fn from(change: &Arc<Change>) -> Self {
-        match &*change.events {
-            [event] => Self::Event(event.clone()),
-            _ => Self::Change(Arc::clone(change)),
+impl From<Change> for News {
+    fn from(mut change: Change) -> Self {
+        match change.events.pop() {
+            Some(event) if change.events.is_empty() => Self::Event(event),
+            last => {
+                change.events.extend(last);
+                Self::Change(Arc::new(change))
+            }
+        }
+    }
+}
+
+impl Step<News> for &Arc<Change> {
+    fn service(&self) -> (&Arc<str>, &Arc<str>) {
+        (&self.namespace, &self.name)
+    }
+
+    fn states(&self) -> (&Services, &Services) {
+        (&self.before, &self.after)
+    }
+
+    fn into_item(self) -> News {
+        match &*self.events {
+            [event] => News::Event(event.clone()),
+            _ => News::Change(Arc::clone(self)),
         }
     }
 }
@@ -173,7 +209,7 @@ impl fmt::Debug for Watcher {
 
 /// Stops a [`Watcher`]: its owner hears nothing more, and [`Watcher::next`] gives none.
 #[derive(Clone, Debug)]
-pub struct Stopper(Arc<Queue<News>>);
+pub struct Stopper(Arc<Queue>);
 
 impl Stopper {
     /// Stops the watch; again means nothing.
@@ -183,7 +219,7 @@ impl Stopper {
 }
 
 /// Stale and then live, both unread, are no news; nor the other way round.
-pub(crate) fn push_status(queue: &Queue<News>, status: Update) {
+pub(crate) fn push_status(queue: &Queue, status: Update) {
     let live = matches!(status, Update::Live);
     queue.push_or_cancel(
         status.into(),

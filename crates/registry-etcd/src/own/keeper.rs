@@ -3,14 +3,14 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
-use vine_registry::telemetry::REGISTRATIONS;
+use vine_registry::telemetry::{Level, REGISTRATIONS};
 
 use super::{
     Shared,
     request::{self, Answer, Done},
     state::{State, Task},
 };
-use crate::{client::Failure, telemetry::Level};
+use crate::{TELEMETRY, client::Failure};
 
 /// How many requests are under way at most.
 const PIPELINE: usize = 128;
@@ -61,7 +61,7 @@ impl Keeper {
             failures: 0,
             resume: None,
             sweep: now + SWEEP,
-            registrations: Level::new(REGISTRATIONS),
+            registrations: TELEMETRY.level(REGISTRATIONS),
             drift: now + DRIFT.mul_f64(0.5 + fastrand::f64()),
         }
     }

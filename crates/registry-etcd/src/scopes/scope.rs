@@ -9,19 +9,18 @@ use tokio::{
 };
 use tracing::{Instrument, info, info_span};
 use vine_registry::{
-    telemetry::{CACHED_NODES, WATCHERS},
+    telemetry::{CACHED_NODES, Level, Stage},
     view::Topic,
 };
 
 use self::session::{OPEN, Session, begin, send};
 use super::{Proof, Shared, Subscribe};
 use crate::{
-    AFTER_DENIAL,
+    AFTER_DENIAL, TELEMETRY,
     catalog::Catalog,
     client::{Client, Failure, Line, Remedy},
     listing::{self, Listing},
     proto::{Event, WatchProgressRequest, WatchResponse, watch_request::RequestUnion},
-    telemetry::{self, Level},
 };
 
 /// How often the server is asked for a sign of life, and how long it may take. A little more often
@@ -49,7 +48,6 @@ pub(super) struct Scope {
     parts: Vec<Event>,
     /// Since when the watch is not alive.
     down: Option<Instant>,
-    watchers: Level,
     nodes: Level,
 }
 
@@ -85,13 +83,12 @@ impl Scope {
             cluster: 0,
             parts: Vec::new(),
             down: None,
-            watchers: Level::new(WATCHERS),
-            nodes: Level::new(CACHED_NODES),
+            nodes: TELEMETRY.level(CACHED_NODES),
         }
     }
 
     pub(super) async fn run(mut self, topic: Topic) {
-        let span = info_span!("watch", prefix = %self.prefix);
+        let span = info_span!("scope", prefix = %self.prefix);
         async move {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -101,7 +98,7 @@ impl Scope {
                     End::Moved => continue,
                     End::Gap(reason) => {
                         info!(reason, "listing again");
-                        telemetry::resync(reason);
+                        TELEMETRY.resync(reason);
                         self.mark = 0;
                         continue;
                     }
@@ -218,7 +215,7 @@ impl Scope {
                     }
                     if alive <= now {
                         alive = now + ALIVE;
-                        self.tell(topic);
+                        self.tell();
                         if self.catalog.view.watchers(topic) == 0 && self.waiting.is_empty() {
                             return End::Unwatched;
                         }
@@ -310,12 +307,11 @@ impl Scope {
     }
 
     /// Says how it is doing.
-    fn tell(&self, topic: &Topic) {
-        self.watchers.set(self.catalog.view.watchers(topic));
+    fn tell(&self) {
         self.nodes.set(self.catalog.len());
         let proven = self.shared.proof().at;
         if let Some(at) = proven {
-            telemetry::watch_lag(at.elapsed().as_secs_f64());
+            TELEMETRY.watch_lag(Stage::Proof, at.elapsed());
         }
     }
 }

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use vine_registry::{Wait, view::Topic};
 
 use super::{Driver, Settle, shared::Usage};
-use crate::engine::{LookupId, Outcome, Question};
+use crate::{
+    engine::{LookupId, Outcome, Question},
+    registry::TELEMETRY,
+};
 
 /// A browse that nobody has asked for this long, and nobody watches, ends.
 const IDLE: Duration = Duration::from_secs(5 * 60);
@@ -145,6 +148,7 @@ impl Driver {
         let Some(lookup) = self.browses.lookups.remove(&id) else {
             return;
         };
+        TELEMETRY.requests("lookup", outcome != Outcome::Offline, 1);
         match outcome {
             Outcome::Settled | Outcome::NotFound => {
                 if let Some(browse) = self.browses.open.get_mut(&lookup.question) {

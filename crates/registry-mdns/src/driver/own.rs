@@ -10,7 +10,7 @@ use vine_registry::{Error, Node, NodeRef, Result, Service, next_epoch, view::Ent
 use super::{Driver, Holder};
 use crate::{
     engine::{NodeKey, Registered},
-    registry::NAME,
+    registry::{NAME, TELEMETRY},
 };
 
 /// What became of a request to deregister.
@@ -41,6 +41,10 @@ struct Registration {
 impl Own {
     pub(super) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     fn remove(&mut self, key: NodeKey) -> Option<NodeRef> {
@@ -200,6 +204,7 @@ impl Driver {
     /// Hears that the ttl of a node has run out, and gives of which.
     pub(super) fn expire(&mut self, key: NodeKey) -> Option<NodeRef> {
         let node = self.own.remove(key)?;
+        TELEMETRY.expired(1);
         tracing::debug!(%node, "not renewed in time");
         Some(node)
     }

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn knows_what_it_learned_until_it_forgets() {
-        let shared = Shared::new(View::<()>::new().reader());
+        let shared = Shared::new(View::<()>::new("test").reader());
         let (one, all) = (Arc::default(), Arc::default());
         assert!(shared.service("vine", "s").is_none());
 

@@ -132,6 +132,10 @@ pub struct Counters {
     pub throttled: u64,
     /// Packets to be sent.
     pub sent: u64,
+    /// One-shot questions, on each link by itself.
+    pub asked: u64,
+    /// Those of them that had been asked before.
+    pub asked_again: u64,
     /// With keys: records that no key known here signed, and so did not count.
     pub unsigned: u64,
     /// With keys: records with a false signature.

@@ -582,6 +582,9 @@ impl Engine {
                 return;
             }
         }
+        let count = links.len() as u64;
+        self.counters.asked += count;
+        self.counters.asked_again += if is_repeated { count } else { 0 };
         let payloads = pack_question(0, asks, known, along);
         for link in links {
             let id = self.random.u16(1..);

@@ -11,9 +11,10 @@ use std::{
 use slab::Slab;
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 
-use super::expiry;
+use super::{NAME, TELEMETRY, expiry};
 use crate::{
     Error, Node, NodeRef, Result, Service, Watcher,
+    telemetry::{Level, REGISTRATIONS},
     view::{Edit, Entry, Reader, Topic, View},
 };
 
@@ -46,6 +47,7 @@ struct State {
     /// Numbers leases and changes.
     last: u64,
     owners: Owners,
+    registrations: Level,
 }
 
 type Owners = HashMap<u32, Party, foldhash::fast::RandomState>;
@@ -83,7 +85,7 @@ impl Store {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                view: View::new(),
+                view: View::new(NAME),
                 leases: Slab::new(),
                 deadlines: BinaryHeap::new(),
                 timed: 0,
@@ -91,6 +93,7 @@ impl Store {
                 wakes: None,
                 last: 0,
                 owners: HashMap::default(),
+                registrations: TELEMETRY.level(REGISTRATIONS),
             }),
             next_owner: AtomicU32::new(0),
             signal: Arc::default(),
@@ -336,6 +339,7 @@ impl State {
             self.timed += 1;
             self.deadlines.push(Reverse((deadline, number, key as u32)));
         }
+        self.registrations.set(self.view.node_count());
         replaced.into_iter().for_each(|key| self.release(key));
         self.forget_stale_deadlines();
         deadline
@@ -441,6 +445,10 @@ impl State {
             }
         }
         edit.commit();
+        self.registrations.set(self.view.node_count());
+        if !released.is_empty() {
+            TELEMETRY.expired(released.len() as u64);
+        }
         released.into_iter().for_each(|key| self.release(key));
     }
 
@@ -456,6 +464,7 @@ impl State {
             edit.commit();
             released.into_iter().for_each(|key| self.release(key));
         }
+        self.registrations.set(self.view.node_count());
     }
 
     /// Takes one node from a lease, and the lease away with its last one.
@@ -490,10 +499,7 @@ impl State {
 }
 
 fn no_runtime() -> Error {
-    Error::unavailable(
-        "memory",
-        "there is no tokio runtime; call it from within one",
-    )
+    Error::unavailable(NAME, "there is no tokio runtime; call it from within one")
 }
 
 /// The lease that a deadline was noted for, if it is still held.

@@ -2,17 +2,24 @@ use std::{
     collections::HashMap,
     fmt,
     future::poll_fn,
+    mem::take,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
+use smallvec::SmallVec;
 use tokio::task::coop::consume_budget;
 
+use super::{
+    log::{Log, Record},
+    reader::Key,
+};
 use crate::{
     Update,
-    watch::{Change, News, Queue, push_status},
+    telemetry::{Level, Stage, Telemetry, WATCHERS},
+    watch::{Backlog, Change, Queue, push_status},
 };
 
 /// What a watcher is interested in.
@@ -48,13 +55,7 @@ impl Topic {
     }
 }
 
-/// What reaches the dispatcher.
-pub(super) enum Record {
-    Change(Arc<Change>),
-    Command(Box<Command>),
-}
-
-/// What reaches it between the changes.
+/// What reaches the dispatcher between the changes.
 pub(super) enum Command {
     Subscribe(Subscriber, Topic),
     Unsubscribe(u64, Topic),
@@ -62,46 +63,53 @@ pub(super) enum Command {
     Status(Update),
 }
 
-impl From<&Arc<Change>> for Record {
-    fn from(change: &Arc<Change>) -> Self {
-        Self::Change(Arc::clone(change))
-    }
-}
-
-impl From<Command> for Record {
-    fn from(command: Command) -> Self {
-        Self::Command(Box::new(command))
-    }
-}
+/// For each topic, who watches it.
+type Audience<'a> = SmallVec<[&'a Vec<Subscriber>; 4]>;
 
 pub(super) struct Subscriber {
     id: u64,
     owner: u64,
-    queue: Arc<Queue<News>>,
+    queue: Arc<Queue>,
 }
 
 /// Hands changes out to watchers, off the path of whoever makes them.
 pub(super) struct Dispatcher {
-    log: Arc<Queue<Record>>,
+    log: Arc<Log>,
+    batch: Backlog<Record>,
     topics: HashMap<Topic, Vec<Subscriber>>,
+    telemetry: Telemetry,
 }
 
 impl Dispatcher {
-    pub(super) fn new(log: Arc<Queue<Record>>) -> Self {
+    pub(super) fn new(log: Arc<Log>, telemetry: Telemetry) -> Self {
         Self {
             log,
+            batch: Backlog::new(),
             topics: HashMap::new(),
+            telemetry,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut reader = None;
-        while let Some(item) = poll_fn(|cx| self.log.poll_pop(cx, &mut reader)).await {
-            match item {
-                Record::Change(change) => self.hand_out(&change),
-                Record::Command(command) => self.obey(*command),
+        while let Some(lag) = poll_fn(|cx| self.log.poll_take(cx, &mut self.batch)).await {
+            self.telemetry.watch_lag(Stage::Dispatch, lag);
+            while let Some(record) = self.batch.pop() {
+                match record {
+                    Record::Edited(edited) => {
+                        let Key { namespace, name } = &edited.slot.key;
+                        let audience = self.audience(namespace, name);
+                        if !audience.is_empty() {
+                            self.hand_out(&audience, edited.into_change());
+                        }
+                    }
+                    Record::Change(change) => {
+                        let audience = self.audience(&change.namespace, &change.name);
+                        self.hand_out(&audience, change);
+                    }
+                    Record::Command(command) => self.obey(*command),
+                }
+                consume_budget().await;
             }
-            consume_budget().await;
         }
     }
 
@@ -124,14 +132,26 @@ impl Dispatcher {
         }
     }
 
-    fn hand_out(&self, change: &Arc<Change>) {
-        for namespace in [Some(&change.namespace), None] {
-            for service in [Some(&change.name), None] {
+    /// Who hears of this service.
+    fn audience(&self, namespace: &Arc<str>, name: &Arc<str>) -> Audience<'_> {
+        let mut audience = Audience::new();
+        for namespace in [Some(namespace), None] {
+            for service in [Some(name), None] {
                 let topic = Topic::new(namespace.cloned(), service.cloned());
-                for subscriber in self.topics.get(&topic).into_iter().flatten() {
-                    subscriber.queue.push_change(change);
-                }
+                audience.extend(self.topics.get(&topic));
             }
+        }
+        audience
+    }
+
+    fn hand_out(&self, audience: &Audience<'_>, change: Change) {
+        let change = Arc::new(change);
+        let mut late = 0;
+        for subscriber in audience.iter().copied().flatten() {
+            late += u64::from(subscriber.queue.push_change(&change));
+        }
+        if late > 0 {
+            self.telemetry.coalesced(late);
         }
     }
 
@@ -158,18 +178,26 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     /// The view is gone, or the runtime: either way nobody says anything more.
     fn drop(&mut self) {
+        while let Some(record) = self.batch.pop() {
+            if let Record::Command(command) = record
+                && let Command::Subscribe(subscriber, _) = *command
+            {
+                subscriber.queue.close();
+            }
+        }
         self.subscribers()
             .for_each(|subscriber| subscriber.queue.close());
     }
 }
 
 /// Who watches what, for those who make changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Interest {
     next: AtomicU64,
-    /// How many watchers there are.
+    /// How many watchers there are. Set under the lock.
     all: AtomicUsize,
     counts: Mutex<HashMap<Topic, usize>>,
+    level: Level,
 }
 
 /// Ends with the watcher.
@@ -177,26 +205,37 @@ pub(super) struct Subscription {
     id: u64,
     topic: Topic,
     interest: Arc<Interest>,
-    log: Arc<Queue<Record>>,
+    log: Arc<Log>,
 }
 
 impl Interest {
+    pub(super) fn new(telemetry: Telemetry) -> Arc<Self> {
+        Arc::new(Self {
+            next: AtomicU64::new(0),
+            all: AtomicUsize::new(0),
+            counts: Mutex::default(),
+            level: telemetry.level(WATCHERS),
+        })
+    }
+
     pub(super) fn subscribe(
         interest: &Arc<Self>,
-        log: &Arc<Queue<Record>>,
+        log: &Arc<Log>,
         topic: Topic,
         owner: u64,
-        queue: &Arc<Queue<News>>,
+        queue: &Arc<Queue>,
     ) -> Subscription {
         let id = interest.next.fetch_add(1, Ordering::Relaxed);
-        interest.all.fetch_add(1, Ordering::Relaxed);
-        *interest.counts().entry(topic.clone()).or_default() += 1;
+        let mut counts = interest.counts();
+        *counts.entry(topic.clone()).or_default() += 1;
+        interest.count_all(|all| all + 1);
+        drop(counts);
         let subscriber = Subscriber {
             id,
             owner,
             queue: Arc::clone(queue),
         };
-        log.push_control(Command::Subscribe(subscriber, topic.clone()).into());
+        log.push_command(Command::Subscribe(subscriber, topic.clone()));
         Subscription {
             id,
             topic,
@@ -214,6 +253,13 @@ impl Interest {
         self.all.load(Ordering::Relaxed) > 0
     }
 
+    /// Under the lock.
+    fn count_all(&self, change: impl FnOnce(usize) -> usize) {
+        let all = change(self.all.load(Ordering::Relaxed));
+        self.all.store(all, Ordering::Relaxed);
+        self.level.set(all);
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<Topic, usize>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,7 +267,6 @@ impl Interest {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.interest.all.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.interest.counts();
         if let Some(count) = counts.get_mut(&self.topic) {
             *count -= 1;
@@ -229,10 +274,10 @@ impl Drop for Subscription {
                 counts.remove(&self.topic);
             }
         }
+        self.interest.count_all(|all| all - 1);
         drop(counts);
-        let topic = std::mem::take(&mut self.topic);
-        self.log
-            .push_control(Command::Unsubscribe(self.id, topic).into());
+        let topic = take(&mut self.topic);
+        self.log.push_command(Command::Unsubscribe(self.id, topic));
     }
 }
 

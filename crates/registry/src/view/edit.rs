@@ -5,9 +5,10 @@ use smallvec::SmallVec;
 
 use super::{
     ById, Entry, Held, Name, Version, View,
+    edited::{Edited, Placed, Step, Steps},
     reader::{Key, Pair},
 };
-use crate::{Action, Event, Node, Nodes, Service, Services, watch::Change};
+use crate::{Node, Nodes, Service, Services};
 
 /// Changes to the nodes of one service, which show all at once.
 ///
@@ -17,34 +18,18 @@ pub struct Edit<'a, T> {
     /// Where the view has this service.
     at: usize,
     before: Services,
+    /// How many nodes there were.
+    had: usize,
     /// The versions touched, with their nodes as they will be.
     work: SmallVec<[Work; 1]>,
-    /// The nodes touched, as they were before: version and node, if there was one. Of one that was
-    /// touched again, the first counts. None if nobody watches.
-    touched: Option<Touched>,
-    /// Those of them that their owners took out.
-    deregistered: SmallVec<[Arc<str>; 1]>,
+    /// What was done, for those who watch; none if nobody does.
+    steps: Option<Steps>,
 }
-
-type Touched = SmallVec<[(Arc<str>, Option<Placed>); 1]>;
-type Placed = (Arc<str>, Arc<Node>);
 
 struct Work {
     version: Arc<str>,
     nodes: Nodes,
 }
-
-/// What happens to one version.
-struct Delta {
-    version: Arc<str>,
-    deleted: List,
-    /// Deleted, too, by their owners.
-    deregistered: List,
-    updated: List,
-    created: List,
-}
-
-type List = SmallVec<[Arc<Node>; 1]>;
 
 impl<'a, T> Edit<'a, T> {
     pub(super) fn new(
@@ -71,8 +56,8 @@ impl<'a, T> Edit<'a, T> {
             at,
             before: view.names[at].slot.load(),
             work: SmallVec::new(),
-            touched: view.interest.any().then(SmallVec::new),
-            deregistered: SmallVec::new(),
+            had: view.names[at].nodes.len(),
+            steps: view.interest.any().then(Steps::new),
             view,
         }
     }
@@ -98,7 +83,9 @@ impl<'a, T> Edit<'a, T> {
                 self.exchange(known, entry);
             }
             map::Entry::Vacant(place) => {
-                touch(&mut self.touched, &entry.node.id, None::<fn() -> Placed>);
+                if let Some(steps) = &mut self.steps {
+                    steps.push(Step::put(None, placed(&entry.source, &entry.node)));
+                }
                 let nodes = nodes_of(&mut self.work, &self.before, &entry.source.version);
                 let at = nodes.len() as u32;
                 nodes.push(Arc::clone(&entry.node));
@@ -109,28 +96,34 @@ impl<'a, T> Edit<'a, T> {
 
     /// Takes a node out whose owner said so, and gives what the engine remembered of it.
     pub fn deregister(&mut self, id: &str) -> Option<T> {
-        if self.touched.is_some() {
-            self.deregistered.push(id.into());
-        }
-        self.remove(id)
+        self.take_out(id, true)
     }
 
     /// Takes a node out and gives what the engine remembered of it. It was lost, or the engine
     /// can't tell.
     pub fn remove(&mut self, id: &str) -> Option<T> {
-        let name = &mut self.view.names[self.at];
-        let (node, held) = name.nodes.swap_remove_entry(id)?;
-        self.forget(&node, &held);
-        self.vacate(&held.source.version, held.at);
-        Some(held.tag)
+        self.take_out(id, false)
     }
 
     /// Shows the changes to readers and watchers.
     pub fn commit(self) {}
 
+    fn take_out(&mut self, id: &str, deregistered: bool) -> Option<T> {
+        let name = &mut self.view.names[self.at];
+        let (node, held) = name.nodes.swap_remove_entry(id)?;
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step::take_out(placed(&held.source, &node.0), deregistered));
+        }
+        self.forget(&node, &held);
+        self.vacate(&held.source.version, held.at);
+        Some(held.tag)
+    }
+
     /// Puts a node in the place of one that was just taken out.
     fn exchange(&mut self, (old, held): (ById, Held<T>), mut new: Entry<T>) {
         self.forget(&old, &held);
+        let watched = self.steps.is_some();
+        let before = watched.then(|| placed(&held.source, &old.0));
         let nodes = nodes_of(&mut self.work, &self.before, &new.source.version);
         let mut at = held.at;
         if held.source.version != new.source.version {
@@ -142,14 +135,15 @@ impl<'a, T> Edit<'a, T> {
         } else {
             nodes.replace(at as usize, Arc::clone(&new.node));
         }
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step::put(before, placed(&new.source, &new.node)));
+        }
         let name = &mut self.view.names[self.at];
         let (node, held) = hold(&mut name.versions, new, at);
         name.nodes.insert(node, held);
     }
 
     fn forget(&mut self, node: &ById, held: &Held<T>) {
-        let placed = || (Arc::clone(&held.source.version), Arc::clone(&node.0));
-        touch(&mut self.touched, &node.0.id, Some(placed));
         let versions = &mut self.view.names[self.at].versions;
         let order = &mut version_of(versions, &held.source.version).order;
         order.remove(&(held.changed, node.clone()));
@@ -185,20 +179,17 @@ impl<'a, T> Edit<'a, T> {
         }
         if let Some(after) = after {
             name.slot.store(after.clone());
-            if let Some(touched) = self.touched.take() {
-                let deregistered = std::mem::take(&mut self.deregistered);
-                let deltas = name.deltas(touched, deregistered);
-                let Key { namespace, name } = name.slot.key.clone();
-                let change = Change {
-                    namespace,
-                    name,
-                    events: events(&deltas, &self.before, &after),
-                    before: self.before.clone(),
+            if let Some(steps) = self.steps.take() {
+                let edited = Edited {
+                    slot: Arc::clone(&name.slot),
+                    before: std::mem::take(&mut self.before),
                     after,
+                    steps,
                 };
-                self.view.log.push_change(&Arc::new(change));
+                self.view.log.push_change(edited);
             }
         }
+        self.view.nodes = self.view.nodes + name.nodes.len() - self.had;
         if name.nodes.is_empty() {
             let name = self.view.names.remove(self.at);
             self.view.index.remove(&name.slot.key);
@@ -260,9 +251,10 @@ fn hold<T>(versions: &mut SmallVec<[Version; 1]>, entry: Entry<T>, at: u32) -> (
     (ById(node), held)
 }
 
-fn touch(touched: &mut Option<Touched>, id: &Arc<str>, before: Option<impl FnOnce() -> Placed>) {
-    if let Some(touched) = touched {
-        touched.push((Arc::clone(id), before.map(|before| before())));
+fn placed(source: &Service, node: &Arc<Node>) -> Placed {
+    Placed {
+        version: Arc::clone(&source.version),
+        node: Arc::clone(node),
     }
 }
 
@@ -299,118 +291,6 @@ impl<T> Name<T> {
             })),
         }
     }
-
-    /// What became of the nodes that were touched.
-    fn deltas(
-        &self,
-        mut touched: Touched,
-        mut deregistered: SmallVec<[Arc<str>; 1]>,
-    ) -> SmallVec<[Delta; 1]> {
-        deregistered.sort_unstable();
-        if touched.len() > 1 {
-            touched.sort_by(|(a, _), (b, _)| a.cmp(b));
-            touched.dedup_by(|(later, _), (first, _)| later == first);
-        }
-        let mut deltas = SmallVec::new();
-        for (id, before) in touched {
-            let now = self.nodes.get_key_value(&*id);
-            let now =
-                now.map(|(ById(node), held)| (Arc::clone(&held.source.version), Arc::clone(node)));
-            let by_owner = now.is_none() && deregistered.binary_search(&id).is_ok();
-            note(&mut deltas, before, now, by_owner);
-        }
-        deltas.sort_unstable_by(|a: &Delta, b| a.version.cmp(&b.version));
-        deltas
-    }
-}
-
-/// Enters the change of one node where it belongs.
-fn note(
-    deltas: &mut SmallVec<[Delta; 1]>,
-    before: Option<Placed>,
-    now: Option<Placed>,
-    by_owner: bool,
-) {
-    match (before, now) {
-        (Some((old, node)), Some((new, now))) if old == new => {
-            let delta = delta(deltas, new);
-            if !Arc::ptr_eq(&node, &now) && node != now {
-                delta.updated.push(now);
-            }
-        }
-        (before, now) => {
-            if let Some((version, node)) = before {
-                let delta = delta(deltas, version);
-                if by_owner {
-                    delta.deregistered.push(node);
-                } else {
-                    delta.deleted.push(node);
-                }
-            }
-            if let Some((version, node)) = now {
-                delta(deltas, version).created.push(node);
-            }
-        }
-    }
-}
-
-fn delta(deltas: &mut SmallVec<[Delta; 1]>, version: Arc<str>) -> &mut Delta {
-    let at = deltas
-        .iter()
-        .position(|delta| delta.version == version)
-        .unwrap_or_else(|| {
-            deltas.push(Delta {
-                version,
-                deleted: List::new(),
-                deregistered: List::new(),
-                updated: List::new(),
-                created: List::new(),
-            });
-            deltas.len() - 1
-        });
-    &mut deltas[at]
-}
-
-/// What is gone first, so that a node that moves is deleted before it is created.
-fn events(deltas: &[Delta], before: &Services, after: &Services) -> SmallVec<[Event; 1]> {
-    let mut events = SmallVec::new();
-    for delta in deltas {
-        let Some(old) = before.version(&delta.version) else {
-            continue;
-        };
-        for (list, deregistered) in [(&delta.deleted, false), (&delta.deregistered, true)] {
-            if !list.is_empty() {
-                let mut event = Event::new(Action::Delete, old.with_only(nodes(list)));
-                event.deregistered = deregistered;
-                events.push(event);
-            }
-        }
-    }
-    for delta in deltas {
-        let Some(new) = after.version(&delta.version) else {
-            continue;
-        };
-        let fields_changed = before
-            .version(&delta.version)
-            .is_some_and(|old| !old.same_fields(new));
-        if !delta.updated.is_empty() || fields_changed && delta.created.is_empty() {
-            events.push(Event::new(
-                Action::Update,
-                new.with_only(nodes(&delta.updated)),
-            ));
-        }
-        if !delta.created.is_empty() {
-            events.push(Event::new(
-                Action::Create,
-                new.with_only(nodes(&delta.created)),
-            ));
-        }
-    }
-    events
-}
-
-fn nodes(list: &List) -> Nodes {
-    list.iter().cloned().collect()
 }
 
 impl<T> Drop for Edit<'_, T> {

@@ -27,7 +27,7 @@ async fn next(watcher: &mut Watcher) -> (Action, String, usize) {
 
 #[tokio::test]
 async fn a_node_that_moves_is_deleted_and_then_created() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     let mut watcher = view.watch(Topic::service("vine", "s"), 0);
     put(&mut view, entry("v1", "a", 1, 1));
     put(&mut view, entry("v2", "a", 1, 2));
@@ -41,7 +41,7 @@ async fn a_node_that_moves_is_deleted_and_then_created() {
 
 #[tokio::test]
 async fn the_fields_are_those_of_the_last_change_also_when_it_goes() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     put(&mut view, entry("v1", "a", 1, 1));
     let mut watcher = view.watch(Topic::default(), 0);
     put(&mut view, entry("v1", "b", 1, 3));
@@ -74,7 +74,7 @@ async fn the_fields_are_those_of_the_last_change_also_when_it_goes() {
 
 #[tokio::test]
 async fn an_edit_without_effect_is_no_event() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     put(&mut view, entry("v1", "a", 1, 1));
     let mut watcher = view.watch(Topic::default(), 0);
     put(&mut view, entry("v1", "a", 1, 1));
@@ -88,7 +88,7 @@ async fn an_edit_without_effect_is_no_event() {
 
 #[tokio::test]
 async fn the_last_node_takes_the_service_away() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     put(&mut view, entry("v1", "a", 1, 1));
     let reader = view.reader();
     assert_eq!(reader.list(None).len(), 1);
@@ -99,7 +99,7 @@ async fn the_last_node_takes_the_service_away() {
 
 #[tokio::test]
 async fn topics_select_and_owners_end_their_watches() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     let all = view.watch(Topic::default(), 1);
     let mut watchers = [
         (view.watch(Topic::new(Some("vine".into()), None), 1), true),
@@ -121,7 +121,7 @@ async fn topics_select_and_owners_end_their_watches() {
 
 #[tokio::test]
 async fn a_watch_that_begins_in_an_outage_says_so() {
-    let mut view = View::<()>::new();
+    let mut view = View::<()>::new("test");
     view.stale(Error::Closed);
     view.stale(Error::Closed);
     let mut watcher = view.watch(Topic::default(), 0);
@@ -132,7 +132,7 @@ async fn a_watch_that_begins_in_an_outage_says_so() {
 
 #[tokio::test]
 async fn a_delete_says_whether_the_owner_asked_for_it() {
-    let mut view = View::new();
+    let mut view = View::new("test");
     for id in ["a", "b", "c"] {
         put(&mut view, entry("v1", id, 1, 1));
     }
@@ -160,4 +160,33 @@ async fn a_delete_says_whether_the_owner_asked_for_it() {
         (Action::Create, 1, false),
     ];
     assert_eq!(heard, expected, "c has moved, and is not gone");
+}
+
+#[tokio::test]
+async fn what_the_dispatcher_had_no_time_for_comes_as_a_difference() {
+    const CHANGES: u16 = 3_000;
+    let mut view = View::new("test");
+    let change = |view: &mut View<u64>, from: u16| {
+        for number in from..from + CHANGES {
+            let id = if number % 2 == 0 { "a" } else { "b" };
+            put(view, entry("v1", id, number, number.into()));
+        }
+    };
+    let mut first = view.watch(Topic::default(), 0);
+    change(&mut view, 1);
+    // Begins while changes wait that its snapshot has in it already.
+    let mut second = view.watch(Topic::default(), 0);
+    change(&mut view, 1 + CHANGES);
+    let truth = view.reader().get("vine", "s");
+    drop(view);
+    for watcher in [&mut first, &mut second] {
+        let mut fold = Fold::new(&watcher.take_snapshot());
+        let mut count = 0;
+        while let Some(event) = watcher.next_event().await {
+            assert!(fold.apply(&event), "{event:?} changes nothing");
+            count += 1;
+        }
+        assert_eq!(fold.services(), truth);
+        assert!(count < CHANGES, "{count} events");
+    }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Fold, News, Queue, Update, Watcher, push_status};
+use super::{Fold, Queue, Update, Watcher, push_status};
 use crate::{Error, Event, Services};
 
 /// The engine's end of a [`Watcher`]: what an engine says here, the watcher's owner hears.
@@ -10,12 +10,12 @@ use crate::{Error, Event, Services};
 #[derive(Debug)]
 pub struct Publisher {
     fold: Fold,
-    queue: Arc<Queue<News>>,
+    queue: Arc<Queue>,
     stale: bool,
 }
 
 impl Publisher {
-    pub(super) fn new(snapshot: &Services, queue: Arc<Queue<News>>) -> Self {
+    pub(super) fn new(snapshot: &Services, queue: Arc<Queue>) -> Self {
         Self {
             fold: Fold::new(snapshot),
             queue,

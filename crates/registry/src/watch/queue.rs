@@ -1,5 +1,4 @@
 use std::{
-    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -8,34 +7,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::diff::diff;
-use crate::{Event, Services};
+use super::{Backlog, Change, News};
 
-/// How many changes wait for a reader before the rest is kept as a difference.
-const CAPACITY: usize = 1024;
-
-/// One change of a service, with its states around it.
-#[derive(Debug)]
-pub(crate) struct Change {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Arc<str>,
-    pub(crate) before: Services,
-    pub(crate) after: Services,
-    pub(crate) events: SmallVec<[Event; 1]>,
-}
-
-/// Changes on their way from one writer to one reader, in order, in bounded memory.
-///
-/// A reader that is too slow finds a gap behind the first changes: for each service its state
-/// before the gap and after it. The gap becomes a change, the difference of the two, at the moment
-/// it is read.
-///
-/// What comes out is an `I`: made of a change, or a control, which is put in as it is.
-pub(crate) struct Queue<I> {
-    state: Mutex<State<I>>,
+/// Changes on their way from one writer to one [`Watcher`](crate::Watcher).
+pub(crate) struct Queue {
+    state: Mutex<State>,
     /// The reader wants nothing more. Set under the lock.
     is_stopped: AtomicBool,
     /// There is nothing to read, and the reader will be woken when there is. Set under the lock.
@@ -44,31 +22,19 @@ pub(crate) struct Queue<I> {
     stopped: Notify,
 }
 
-struct State<I> {
-    slots: VecDeque<Slot<I>>,
-    changes: usize,
+struct State {
+    backlog: Backlog<News>,
     /// Whom to wake if the queue is idle; kept, since it is the same again and again.
     reader: Option<Waker>,
     /// The writer will send nothing more.
     closed: bool,
 }
 
-/// By namespace and name: the states before and after.
-type Gap = HashMap<(Arc<str>, Arc<str>), (Services, Services)>;
-
-enum Slot<I> {
-    Change(I),
-    Control(I),
-    /// Boxed, since it is rare and large, and there is a queue for each watcher.
-    Gap(Box<Gap>),
-}
-
-impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
+impl Queue {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                slots: VecDeque::new(),
-                changes: 0,
+                backlog: Backlog::new(),
                 reader: None,
                 closed: false,
             }),
@@ -78,39 +44,31 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
         })
     }
 
-    pub(crate) fn push_change(&self, change: &Arc<Change>) {
+    /// Says whether the reader will get it as part of a difference only.
+    pub(crate) fn push_change(&self, change: &Arc<Change>) -> bool {
         let mut state = self.lock();
-        if !self.is_stopped() {
-            state.push_change(change);
-            self.wake(&state);
+        if self.is_stopped() {
+            return false;
         }
+        let is_late = state.backlog.push_change(change);
+        self.wake(&state);
+        is_late
     }
 
-    pub(crate) fn push_control(&self, control: I) {
+    pub(crate) fn push_control(&self, control: News) {
         let mut state = self.lock();
         if !self.is_stopped() {
-            state.slots.push_back(Slot::Control(control));
+            state.backlog.push_control(control);
             self.wake(&state);
         }
     }
 
     /// Takes back the last control that `cancels` picks, or else adds `control`, so that two which
     /// undo each other do not pile up before a reader who does not read.
-    pub(crate) fn push_or_cancel(&self, control: I, cancels: impl Fn(&I) -> bool) {
-        let mut state = self.lock();
-        let full = state.slots.len() >= CAPACITY;
-        let found = state
-            .slots
-            .iter()
-            .rposition(|slot| matches!(slot, Slot::Control(other) if cancels(other)));
-        if let Some(at) = found
-            && (full || at + 1 == state.slots.len())
-        {
-            state.slots.remove(at);
-            return;
+    pub(crate) fn push_or_cancel(&self, control: News, cancels: impl Fn(&News) -> bool) {
+        if !self.lock().backlog.cancel(cancels) {
+            self.push_control(control);
         }
-        drop(state);
-        self.push_control(control);
     }
 
     /// The next item. `known` is the reader's own copy of whom it last said to wake.
@@ -118,7 +76,7 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
         &self,
         cx: &mut Context<'_>,
         known: &mut Option<Waker>,
-    ) -> Poll<Option<I>> {
+    ) -> Poll<Option<News>> {
         let is_known = known
             .as_ref()
             .is_some_and(|known| known.will_wake(cx.waker()));
@@ -129,7 +87,7 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
         if self.is_stopped() {
             return Poll::Ready(None);
         }
-        let item = state.pop();
+        let item = state.backlog.pop();
         if item.is_none() && state.closed {
             return Poll::Ready(None);
         }
@@ -140,7 +98,7 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
         // Whoever reads the last item will ask for another one, and need not take the lock to hear
         // that there is none.
         self.is_idle
-            .store(state.slots.is_empty() && !state.closed, Ordering::Release);
+            .store(state.backlog.is_empty() && !state.closed, Ordering::Release);
         item.map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
     }
 
@@ -155,10 +113,10 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         self.is_stopped.store(true, Ordering::Release);
-        let slots = std::mem::take(&mut state.slots);
+        let unread = state.backlog.take();
         self.wake(&state);
         drop(state);
-        drop(slots);
+        drop(unread);
         self.stopped.notify_waiters();
     }
 
@@ -174,7 +132,7 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
         }
     }
 
-    fn wake(&self, state: &State<I>) {
+    fn wake(&self, state: &State) {
         if self.is_idle.load(Ordering::Relaxed) {
             self.is_idle.store(false, Ordering::Release);
             if let Some(reader) = &state.reader {
@@ -184,70 +142,16 @@ impl<I: for<'a> From<&'a Arc<Change>>> Queue<I> {
     }
 
     /// Nothing panics while the lock is held, so a poisoned one holds a whole state.
-    fn lock(&self) -> MutexGuard<'_, State<I>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<I: for<'a> From<&'a Arc<Change>>> State<I> {
-    fn push_change(&mut self, change: &Arc<Change>) {
-        if let Some(Slot::Gap(gap)) = self.slots.back_mut() {
-            widen(gap, change);
-        } else if self.changes < CAPACITY {
-            self.changes += 1;
-            self.slots.push_back(Slot::Change(change.into()));
-        } else {
-            let mut gap = Box::new(Gap::new());
-            widen(&mut gap, change);
-            self.slots.push_back(Slot::Gap(gap));
-        }
-    }
-
-    fn pop(&mut self) -> Option<I> {
-        loop {
-            match self.slots.pop_front()? {
-                Slot::Change(item) => {
-                    self.changes -= 1;
-                    return Some(item);
-                }
-                Slot::Control(item) => return Some(item),
-                Slot::Gap(mut gap) => {
-                    let Some(key) = gap.keys().next().cloned() else {
-                        continue;
-                    };
-                    let Some((before, after)) = gap.remove(&key) else {
-                        continue;
-                    };
-                    self.slots.push_front(Slot::Gap(gap));
-                    let events = diff(&before, &after);
-                    if !events.is_empty() {
-                        let (namespace, name) = key;
-                        let change = Change {
-                            namespace,
-                            name,
-                            before,
-                            after,
-                            events,
-                        };
-                        return Some((&Arc::new(change)).into());
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn widen(gap: &mut Gap, change: &Change) {
-    gap.entry((Arc::clone(&change.namespace), Arc::clone(&change.name)))
-        .and_modify(|(_, after)| *after = change.after.clone())
-        .or_insert_with(|| (change.before.clone(), change.after.clone()));
-}
-
-impl<I: for<'a> From<&'a Arc<Change>>> fmt::Debug for Queue<I> {
+impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Queue")
-            .field("waiting", &state.slots.len())
+            .field("waiting", &state.backlog.len())
             .field("closed", &state.closed)
             .field("stopped", &self.is_stopped())
             .finish()

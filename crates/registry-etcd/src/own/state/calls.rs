@@ -11,6 +11,7 @@ use super::{
     entry::{Entry, Group, Want, clash, replaced},
 };
 use crate::{
+    TELEMETRY,
     own::{batch::Batch, lease::Lease},
     value,
 };
@@ -302,6 +303,7 @@ impl State {
             return;
         };
         let (service, namespace) = (Arc::clone(&known.service), Arc::clone(&known.namespace));
+        let mut ended = 0;
         for node in &service.nodes {
             let Some(at) = self.find(&namespace, &service.name, &node.id) else {
                 continue;
@@ -310,8 +312,10 @@ impl State {
             let want = entry.and_then(|entry| entry.want.as_ref());
             if want.is_some_and(|want| want.group == group) {
                 self.unwant(at, now);
+                ended += 1;
             }
         }
+        TELEMETRY.expired(ended);
     }
 
     /// Since when a call's nodes are not as wanted although they were before.

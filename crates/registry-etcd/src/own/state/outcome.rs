@@ -9,7 +9,7 @@ use super::{
     Occupant, Put, State,
     entry::{clash, replaced},
 };
-use crate::{AFTER_DENIAL, client::Failure, own::lease::Lease, telemetry, value};
+use crate::{AFTER_DENIAL, TELEMETRY, client::Failure, own::lease::Lease, value};
 
 /// How long a put may still take effect whose fate is not known.
 const UNSURE: Duration = Duration::from_secs(10);
@@ -230,7 +230,7 @@ impl State {
             return;
         };
         let (ttl, spread) = (lease.seconds, lease.spread());
-        telemetry::lease_lost();
+        TELEMETRY.lease_lost();
         let held = self
             .entries
             .iter()

@@ -7,11 +7,11 @@ use tonic::Streaming;
 use tracing::info;
 
 use crate::{
+    TELEMETRY,
     client::{Client, Failure, Line, Remedy},
     keys::end_of,
     listing::{self, Listing},
     proto::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
-    telemetry,
 };
 
 /// How long the stream may take to open and to begin.
@@ -42,7 +42,7 @@ pub(super) async fn begin(
         let newest = listing::newest(client, prefix, limit).await?;
         if newest.cluster != cluster || newest.revision < mark {
             info!("the cluster is another one or an older one: listing again");
-            telemetry::resync("another cluster, or an older state");
+            TELEMETRY.resync("another cluster, or an older state");
             listing = Some(listing::list(client, prefix, limit).await?);
         }
     }

@@ -1,0 +1,140 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    mem::take,
+    sync::Arc,
+};
+
+use super::{Change, diff::diff};
+use crate::Services;
+
+/// How many changes wait for a reader before the rest is kept as a difference.
+const CAPACITY: usize = 1024;
+
+/// What waits for a reader, in order and in bounded memory.
+///
+/// When there is too much, a gap follows the first changes: for each service its state before the gap
+/// and after it. The gap becomes a change, the difference of the two, at the moment it is read.
+///
+/// What comes out is an `I`: made of a change, or a control, which is put in as it is.
+pub(crate) struct Backlog<I> {
+    slots: VecDeque<Slot<I>>,
+    changes: usize,
+}
+
+enum Slot<I> {
+    Change(I),
+    Control(I),
+    /// Boxed, since it is rare and large, and there is a backlog for each watcher.
+    Gap(Box<Gap>),
+}
+
+/// By namespace and name: the states before and after.
+type Gap = HashMap<(Arc<str>, Arc<str>), (Services, Services)>;
+
+/// A change on its way into a backlog: as an item of its own, or as part of a gap.
+pub(crate) trait Step<I> {
+    /// Namespace and name of the service.
+    fn service(&self) -> (&Arc<str>, &Arc<str>);
+
+    /// The states before and after.
+    fn states(&self) -> (&Services, &Services);
+
+    fn into_item(self) -> I;
+}
+
+impl<I: From<Change>> Backlog<I> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: VecDeque::new(),
+            changes: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            slots: take(&mut self.slots),
+            changes: take(&mut self.changes),
+        }
+    }
+
+    /// Says whether the change has become part of a gap.
+    pub(crate) fn push_change(&mut self, step: impl Step<I>) -> bool {
+        if let Some(Slot::Gap(gap)) = self.slots.back_mut() {
+            widen(gap, &step);
+            true
+        } else if self.changes < CAPACITY {
+            self.changes += 1;
+            self.slots.push_back(Slot::Change(step.into_item()));
+            false
+        } else {
+            let mut gap = Box::new(Gap::new());
+            widen(&mut gap, &step);
+            self.slots.push_back(Slot::Gap(gap));
+            true
+        }
+    }
+
+    pub(crate) fn push_control(&mut self, control: I) {
+        self.slots.push_back(Slot::Control(control));
+    }
+
+    /// Takes back the last control that `cancels` picks, if nothing came after it or there is too
+    /// much anyway; says whether it did.
+    pub(crate) fn cancel(&mut self, cancels: impl Fn(&I) -> bool) -> bool {
+        let found = self
+            .slots
+            .iter()
+            .rposition(|slot| matches!(slot, Slot::Control(other) if cancels(other)));
+        let found = found.filter(|at| at + 1 == self.slots.len() || self.slots.len() >= CAPACITY);
+        found.and_then(|at| self.slots.remove(at)).is_some()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<I> {
+        loop {
+            match self.slots.pop_front()? {
+                Slot::Change(item) => {
+                    self.changes -= 1;
+                    return Some(item);
+                }
+                Slot::Control(item) => return Some(item),
+                Slot::Gap(mut gap) => {
+                    let Some(key) = gap.keys().next().cloned() else {
+                        continue;
+                    };
+                    let Some((before, after)) = gap.remove(&key) else {
+                        continue;
+                    };
+                    self.slots.push_front(Slot::Gap(gap));
+                    let events = diff(&before, &after);
+                    if !events.is_empty() {
+                        let (namespace, name) = key;
+                        let change = Change {
+                            namespace,
+                            name,
+                            before,
+                            after,
+                            events,
+                        };
+                        return Some(change.into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn widen<I>(gap: &mut Gap, step: &impl Step<I>) {
+    let (namespace, name) = step.service();
+    let (before, after) = step.states();
+    gap.entry((Arc::clone(namespace), Arc::clone(name)))
+        .and_modify(|(_, last)| *last = after.clone())
+        .or_insert_with(|| (before.clone(), after.clone()));
+}
