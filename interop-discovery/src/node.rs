@@ -73,7 +73,9 @@ pub(crate) async fn farm(word: &str, service: &str, prefix: &str) -> bool {
         }
         let gone: Vec<_> = nodes.drain(wanted.min(nodes.len())..).collect();
         for end in gone.into_iter().map(Running::stop).collect::<Vec<_>>() {
-            end.await.unwrap().unwrap();
+            // A late machine may not stop in time; a call that is lost for that is counted.
+            let ended = end.await.unwrap();
+            assert!(matches!(ended, Ok(()) | Err(RunError::Deadline { .. })));
         }
         println!("{}", nodes.len());
     }
