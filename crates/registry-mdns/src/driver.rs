@@ -346,7 +346,9 @@ impl Driver {
 
     /// Lets out what the engine has to say.
     fn let_out(&mut self) {
+        let mut has_sent = false;
         while let Some(packet) = self.engine.poll_transmit() {
+            has_sent = true;
             let link = Link {
                 interface: packet.interface,
                 family: packet.family,
@@ -360,6 +362,9 @@ impl Driver {
                     self.sockets.send(link, packet.port, to, &packet.payload);
                 }
             }
+        }
+        if has_sent {
+            self.engine.went_out(Instant::now().into_std());
         }
         let (mut news, mut others) = (Vec::new(), Vec::new());
         while let Some(event) = self.engine.poll_event() {

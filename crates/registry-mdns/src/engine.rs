@@ -327,6 +327,12 @@ impl Engine {
         self.outbox.pop()
     }
 
+    /// What was [polled](Self::poll_transmit) went out at `now`, from when on the next packets to the same
+    /// destinations are paced. Needs to be told only if that was later than what they answer.
+    pub fn went_out(&mut self, now: Instant) {
+        self.outbox.went_out(now);
+    }
+
     /// What happened next.
     pub fn poll_event(&mut self) -> Option<EngineEvent> {
         self.events.pop_front()

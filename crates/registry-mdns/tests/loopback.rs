@@ -28,8 +28,11 @@ fn service(ids: &[&str]) -> Service {
     Service::new(NAME, "v1").with_nodes(ids.iter().map(node))
 }
 
+/// On a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(100);
+
 async fn event(watcher: &mut Watcher) -> Event {
-    let event = timeout(Duration::from_secs(10), watcher.next_event()).await;
+    let event = timeout(PATIENCE, watcher.next_event()).await;
     event.expect("an event").expect("the watch goes on")
 }
 
@@ -166,14 +169,12 @@ async fn once_browsed_it_answers_without_asking() {
     let (one, other) = (handle(18_009), handle(18_009));
     one.register(service(&["a"])).await.unwrap();
     other.get_service(NAME).await.unwrap();
-    let asked = Instant::now();
     let mut ready = 0;
     for _ in 0..1000 {
         let mut call = polled_once(other.get_service(NAME));
         ready += usize::from(call.take().is_some());
     }
     assert_eq!(ready, 1000, "each is answered by its first poll");
-    assert!(asked.elapsed() < Duration::from_secs(1));
 }
 
 /// Polls once.
@@ -214,25 +215,39 @@ async fn an_old_node_of_somebody_else_is_not_ones_own() {
     other.deregister(&service(&["b"])).await.unwrap();
 }
 
+/// A machine that lets no process run for a whole ttl ends it too early; then it is tried again.
 #[tokio::test]
 async fn a_ttl_ends_by_itself_unless_it_is_renewed() {
+    const TTL: Duration = Duration::from_secs(1);
     let (one, other) = (handle(18_012), handle(18_012));
     let mut watch = other.watch_service(NAME).await.unwrap();
-    let options = RegisterOptions::new().with_ttl(Duration::from_millis(400));
+    let options = RegisterOptions::new().with_ttl(TTL);
     let registered = Arc::new(service(&["a"]));
     let register = || one.register_with(Arc::clone(&registered), &options);
-
-    register().await.unwrap();
-    assert_eq!(event(&mut watch).await.action, Action::Create);
-    let mut renewed = Instant::now();
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+    loop {
+        let mut renewed = Instant::now();
         register().await.unwrap();
-        renewed = Instant::now();
+        let mut longest = Duration::ZERO;
+        for _ in 0..6 {
+            tokio::time::sleep(TTL / 4).await;
+            let before = Instant::now();
+            register().await.unwrap();
+            longest = longest.max(renewed.elapsed());
+            renewed = before;
+        }
+        assert_eq!(event(&mut watch).await.action, Action::Create);
+        assert_eq!(event(&mut watch).await.action, Action::Delete);
+        if longest < TTL {
+            let after = renewed.elapsed();
+            assert!(after >= TTL, "{after:?}");
+            return;
+        }
+        one.deregister(&registered).await.unwrap();
+        watch = other.watch_service(NAME).await.unwrap();
+        while watch.take_snapshot().node_count() > 0 {
+            watch = other.watch_service(NAME).await.unwrap();
+        }
     }
-    assert_eq!(event(&mut watch).await.action, Action::Delete);
-    let after = renewed.elapsed();
-    assert!(after >= Duration::from_millis(390), "{after:?}");
 }
 
 #[tokio::test]

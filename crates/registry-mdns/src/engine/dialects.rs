@@ -150,6 +150,16 @@ impl Dialects {
         sd.or_else(|| self.go.as_mut().and_then(Go::poll_transmit))
     }
 
+    /// See [`Engine::went_out`].
+    pub(crate) fn went_out(&mut self, now: Instant) {
+        if let Some(sd) = &mut self.sd {
+            sd.went_out(now);
+        }
+        if let Some(go) = &mut self.go {
+            go.went_out(now);
+        }
+    }
+
     /// See [`Engine::counters`]; those of DNS-SD alone.
     pub(crate) fn counters(&self) -> Counters {
         self.sd.as_ref().map(Engine::counters).unwrap_or_default()

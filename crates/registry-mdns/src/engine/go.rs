@@ -197,6 +197,11 @@ impl Go {
         self.outbox.pop()
     }
 
+    /// See [`Engine::went_out`](super::Engine::went_out).
+    pub(crate) fn went_out(&mut self, now: Instant) {
+        self.outbox.went_out(now);
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<EngineEvent> {
         self.events.pop_front()
     }

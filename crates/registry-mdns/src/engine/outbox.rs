@@ -46,6 +46,8 @@ struct Flow {
     waiting: VecDeque<Transmit>,
     window: Instant,
     in_window: u32,
+    /// Whether some of this window have only just been let go.
+    is_fresh: bool,
 }
 
 impl Outbox {
@@ -111,9 +113,10 @@ impl Outbox {
             waiting: VecDeque::new(),
             window: now,
             in_window: 0,
+            is_fresh: false,
         });
         if flow.waiting.is_empty() && flow.has_room(now) {
-            flow.in_window += 1;
+            flow.count();
             self.sent += 1;
             self.ready.push_back(transmit);
         } else {
@@ -136,12 +139,22 @@ impl Outbox {
                 && flow.has_room(now)
                 && let Some(transmit) = flow.waiting.pop_front()
             {
-                flow.in_window += 1;
+                flow.count();
                 self.sent += 1;
                 self.ready.push_back(transmit);
             }
             !flow.waiting.is_empty() || now < flow.window + WINDOW
         });
+    }
+
+    /// What was popped went out now, which may be later than it was let go: a long answer takes a while
+    /// to write, and what comes next must not follow at its heels.
+    pub(super) fn went_out(&mut self, now: Instant) {
+        for flow in self.flows.values_mut() {
+            if std::mem::take(&mut flow.is_fresh) {
+                flow.window = flow.window.max(now);
+            }
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Transmit> {
@@ -172,5 +185,10 @@ impl Flow {
             self.in_window = 0;
         }
         self.in_window < BURST
+    }
+
+    fn count(&mut self) {
+        self.in_window += 1;
+        self.is_fresh = true;
     }
 }

@@ -88,6 +88,32 @@ fn s11_many_askers_at_once_fill_no_memory_and_keep_nothing_from_being_announced(
     assert!(net.sent_by(0, began).iter().any(|sent| is_new(&sent)));
 }
 
+/// To write a long answer takes a while; receivers are to have their pauses all the same.
+#[test]
+fn s6_7_what_went_out_late_is_followed_no_sooner() {
+    let mut net = calm(1_000);
+    let payload = question(Names::new().subtype("web").unwrap(), 9).encode();
+    let payload = payload.unwrap();
+    let received = crate::engine::Received {
+        payload: &payload,
+        source: SocketAddr::from(([10, 0, 0, 77], 40_000)),
+        interface: 1,
+        port: Port::Standing,
+        multicast: true,
+    };
+    let (asked, engine) = (net.now, &mut net.hosts[0].engine);
+    engine.handle_packet(asked, received);
+    let burst = std::iter::from_fn(|| engine.poll_transmit()).count();
+    assert!((1..=64).contains(&burst), "{burst} packets at once");
+    let written = asked + ms(5);
+    engine.went_out(written);
+    for (after, expected) in [(ms(0), 0), (ms(1), 0), (ms(2), burst)] {
+        engine.handle_timeout(written + after);
+        let polled = std::iter::from_fn(|| engine.poll_transmit()).count();
+        assert_eq!(polled, expected, "{after:?} later");
+    }
+}
+
 #[test]
 fn s11_a_thousand_nodes_are_told_three_times_to_who_does_not_prove_that_he_asked() {
     let mut net = calm(1_000);
