@@ -16,7 +16,7 @@ use crate::{Cache, Guard, Selector};
 /// An HTTP client that calls services by their names.
 ///
 /// As [`hyper::Client`](super::hyper::Client) (which says what names can stand in a URL), with the
-/// requests and answers of reqwest. Settings are those of the [`reqwest::Client`](::reqwest::Client)
+/// requests and answers of reqwest. Settings are those of the [`reqwest::Client`]
 /// it is made from.
 ///
 /// The [`url`](Response::url) of an answer is the one at the node, and a relative redirect goes to the
