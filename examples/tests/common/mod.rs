@@ -18,7 +18,7 @@ use tokio::{
 use vine::{Options, Registries, Registry};
 
 /// More than anything here takes on a busy machine; reached only when a test fails.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(100);
 
 /// Where processes of one test meet, and no others.
 pub(crate) struct Meeting {

@@ -6,6 +6,8 @@ use std::{
     thread,
 };
 
+use serde_json::Value;
+
 use crate::{mdns::Network, process::Running};
 
 /// Answers each request with what it was, and `/broken` with 500.
@@ -140,9 +142,14 @@ fn a_node_that_refuses_is_passed_over() {
     drop(closed);
     let _dead = register(&network, "dead", "v1", port);
     let _alive = register(&network, "alive", "v1", serve("alive"));
-    // Whichever node it begins with.
+    // Whichever node it begins with. Who has not heard of the other one yet gets nowhere.
     for _ in 0..5 {
-        let json = network.json(&format!("call {NAME} / --strategy random"));
+        let words = format!("call {NAME} / --strategy random -o json");
+        let json: Value = network.until(&words, |ended| {
+            let is_alone = ended.code != Some(0) && !ended.stderr.contains("alive");
+            let json = serde_json::from_str(&ended.stdout);
+            (!is_alone).then(|| json.expect(&ended.stderr))
+        });
         assert_eq!(json["node"]["id"], "alive");
     }
 }
@@ -154,11 +161,14 @@ fn a_bench_shows_latencies_and_shares() {
     let _b = register(&network, "b", "v1", serve("b"));
     let words = format!("bench {NAME} / -c 4 -n 400 --strategy round-robin");
 
-    let json = network.json(&words);
-    assert_eq!((&json["calls"], &json["failed"]), (&400.into(), &0.into()));
-    let counts = ["a", "b"].map(|id| json["nodes"][id].as_u64().unwrap());
-    assert_eq!(counts.iter().sum::<u64>(), 400);
-    assert!(counts[0].abs_diff(counts[1]) <= 4, "{counts:?}");
+    // Calls that are made before the other node is heard of all go to one.
+    let json: Value = network.until(&format!("{words} -o json"), |ended| {
+        let json: Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
+        assert_eq!((&json["calls"], &json["failed"]), (&400.into(), &0.into()));
+        let counts = ["a", "b"].map(|id| json["nodes"][id].as_u64().unwrap_or_default());
+        assert_eq!(counts.iter().sum::<u64>(), 400);
+        (counts[0].abs_diff(counts[1]) <= 4).then_some(json)
+    });
     let latency = &json["latency_seconds"];
     assert!(
         latency["p50"].as_f64() <= latency["p99"].as_f64(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Longer than anything takes that goes well, on a busy machine, too.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 /// The program with these words behind it, and with nothing from the environment.
 pub(crate) fn vine(words: &str) -> Command {
@@ -61,14 +61,9 @@ impl Running {
 
     /// The next line that it prints.
     pub(crate) fn line(&self) -> String {
-        self.line_within(PATIENCE)
-    }
-
-    /// The next line that it prints, within this time.
-    pub(crate) fn line_within(&self, time: Duration) -> String {
-        self.stdout.recv_timeout(time).unwrap_or_else(|error| {
+        self.stdout.recv_timeout(PATIENCE).unwrap_or_else(|error| {
             let stderr: String = self.stderr.try_iter().collect();
-            panic!("no line within {time:?}: {error}; standard error: {stderr}")
+            panic!("no line within {PATIENCE:?}: {error}; standard error: {stderr}")
         })
     }
 
