@@ -25,7 +25,7 @@ use vine_registry::{Error, NodeRef, Registry, Result, Services};
 pub(crate) use self::entry::Entry;
 use self::{disk::Disk, follow::Follower, names::Names};
 pub use self::{loss::LossGuard, options::CacheOptions};
-use crate::Subscription;
+use crate::{Known, Subscription};
 
 /// Remembers the services that are looked up, and keeps that true by watching them.
 ///
@@ -104,8 +104,7 @@ impl Cache {
     /// [`peek`](Self::peek) in any namespace.
     #[must_use]
     pub fn peek_in(&self, namespace: &str, name: &str) -> Option<Services> {
-        let look = |entry: &Entry| {
-            let known = entry.known();
+        let look = |entry: &Entry, known: &Known| {
             entry.touch();
             known.is_known().then(|| known.services.clone())
         };

@@ -52,8 +52,8 @@ impl Entry {
         self.known.load()
     }
 
-    pub(super) fn publish(&self, known: Known) {
-        self.known.store(Arc::new(known));
+    pub(super) fn publish(&self, known: Arc<Known>) {
+        self.known.store(known);
         self.published.send_modify(|count| *count += 1);
     }
 

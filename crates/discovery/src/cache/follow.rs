@@ -285,7 +285,12 @@ impl Follower {
             debug!(name = %self.entry.name, left, suspects = suspects.node_count(), "suspects");
             self.known.suspects = suspects;
         }
-        self.entry.publish(self.known.clone());
+        let known = Arc::new(self.known.clone());
+        // Look-ups first: who is told of a change must not find what was before it.
+        if let Some(cache) = self.cache.upgrade() {
+            cache.names.publish(&self.entry, &known);
+        }
+        self.entry.publish(known);
     }
 
     fn is_to_save(&mut self) {

@@ -12,21 +12,29 @@ use hashbrown::HashTable;
 use tokio::sync::watch;
 
 use super::entry::Entry;
+use crate::Known;
 
-/// The names that a cache follows: found without a lock, in shards that are copied when a name comes
-/// or goes.
+/// The names that a cache follows, and what is known of each: found in one step without a lock, in
+/// shards that are small enough to be copied when anything changes.
 pub(super) struct Names {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     len: AtomicUsize,
 }
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 256;
 
 #[derive(Default)]
 struct Shard {
-    table: ArcSwap<HashTable<Arc<Entry>>>,
+    table: ArcSwap<HashTable<Followed>>,
     writing: Mutex<()>,
+}
+
+/// A name, and what its entry published last: a look-up need not go through the entry for that.
+#[derive(Clone)]
+struct Followed {
+    entry: Arc<Entry>,
+    known: Arc<Known>,
 }
 
 impl Names {
@@ -42,18 +50,28 @@ impl Names {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Looks at the entry of a name.
+    /// Looks at the entry of a name, and at what is known.
     pub(super) fn with<R>(
         &self,
         namespace: &str,
         name: &str,
-        look: impl FnOnce(&Entry) -> R,
+        look: impl FnOnce(&Entry, &Known) -> R,
     ) -> Option<R> {
         let (hash, shard) = self.place(name);
         let table = shard.table.load();
-        table
-            .find(hash, |entry| entry.is(namespace, name))
-            .map(|entry| look(entry))
+        let followed = table.find(hash, |followed| followed.entry.is(namespace, name))?;
+        Some(look(&followed.entry, &followed.known))
+    }
+
+    /// Shows what is known of a name, unless it was let go.
+    pub(super) fn publish(&self, entry: &Arc<Entry>, known: &Arc<Known>) {
+        let (hash, shard) = self.place(&entry.name);
+        let _writing = shard.lock();
+        let mut table = HashTable::clone(&shard.table.load());
+        if let Some(followed) = table.find_mut(hash, |followed| followed.is(entry)) {
+            followed.known = Arc::clone(known);
+            shard.table.store(Arc::new(table));
+        }
     }
 
     /// The entry of a name, and a receiver that keeps it from being let go; `start` is called with a
@@ -67,13 +85,19 @@ impl Names {
         let (hash, shard) = self.place(name);
         let _writing = shard.lock();
         let table = shard.table.load_full();
-        if let Some(entry) = table.find(hash, |entry| entry.is(namespace, name)) {
+        if let Some(Followed { entry, .. }) =
+            table.find(hash, |followed| followed.entry.is(namespace, name))
+        {
             return (Arc::clone(entry), entry.changes());
         }
         let entry = Arc::new(Entry::new(Arc::clone(namespace), name.into()));
         let changes = entry.changes();
+        let followed = Followed {
+            entry: Arc::clone(&entry),
+            known: Arc::clone(&entry.known()),
+        };
         let mut table = HashTable::clone(&table);
-        table.insert_unique(hash, Arc::clone(&entry), |entry| self.hash(entry));
+        table.insert_unique(hash, followed, |followed| self.hash(&followed.entry));
         shard.table.store(Arc::new(table));
         self.len.fetch_add(1, Ordering::Relaxed);
         start(&entry);
@@ -106,7 +130,8 @@ impl Names {
         let candidates = |even_used: bool| {
             shards().find_map(|shard| {
                 let table = shard.table.load();
-                let mut idle = table.iter().filter(|entry| !entry.is_awaited());
+                let entries = table.iter().map(|followed| &followed.entry);
+                let mut idle = entries.filter(|entry| !entry.is_awaited());
                 idle.find(|entry| even_used || !entry.take_used()).cloned()
             })
         };
@@ -120,7 +145,7 @@ impl Names {
     /// Under the lock of the shard.
     fn remove(&self, shard: &Shard, hash: u64, entry: &Arc<Entry>) {
         let mut table = HashTable::clone(&shard.table.load());
-        if let Ok(found) = table.find_entry(hash, |other| Arc::ptr_eq(other, entry)) {
+        if let Ok(found) = table.find_entry(hash, |followed| followed.is(entry)) {
             found.remove();
             shard.table.store(Arc::new(table));
             self.len.fetch_sub(1, Ordering::Relaxed);
@@ -136,6 +161,12 @@ impl Names {
 
     fn hash(&self, entry: &Entry) -> u64 {
         self.hasher.hash_one(&*entry.name)
+    }
+}
+
+impl Followed {
+    fn is(&self, entry: &Arc<Entry>) -> bool {
+        Arc::ptr_eq(&self.entry, entry)
     }
 }
 

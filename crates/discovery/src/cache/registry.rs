@@ -65,10 +65,9 @@ impl Registry for Cache {
         inner.check_open()?;
         let given = options.namespace.as_ref().filter(|given| !given.is_empty());
         let namespace = given.unwrap_or(&inner.namespace);
-        let answer = inner.names.with(namespace, name, |entry| {
-            let answer = inner.answer(entry, &entry.known(), options.allow_stale);
+        let answer = inner.names.with(namespace, name, |entry, known| {
             entry.touch();
-            answer
+            inner.answer(entry, known, options.allow_stale)
         });
         match answer {
             Some(Some(answer)) => answer,
