@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use ::http::{
     HeaderValue, Request, Response, Uri,
     header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{PathAndQuery, Scheme},
 };
 use ::hyper::body::Incoming;
 use bytes::Bytes;
@@ -131,12 +131,14 @@ where
             };
         };
         let name = name(&request)?;
-        request.headers_mut().entry(HOST).or_insert(name);
         let mut attempts = Attempts::new(&inner.budget);
         loop {
             let mut guard = pick(&selector, &mut attempts).await?;
-            address(&mut request, &guard)?;
+            // Before more headers are there to be copied.
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
+            let headers = request.headers_mut();
+            headers.entry(HOST).or_insert_with(|| name.clone());
+            address(&mut request, &guard)?;
             let result = inner.pool.request(request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
@@ -180,7 +182,7 @@ fn address<B>(request: &mut Request<B>, guard: &Guard) -> Result<(), CallError> 
         url: guard.node().address.to_string(),
         reason: error.to_string(),
     };
-    let authority = Authority::try_from(&*guard.node().address);
+    let authority = guard.peer().authority();
     let mut parts = ::http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority.map_err(|error| invalid(error.into()))?);

@@ -32,10 +32,10 @@ struct Average {
 }
 
 impl Latency {
-    /// Takes a call in that took so long and ended `now`, after the selector was made. If it did not
-    /// succeed, it took at least so long.
-    pub(super) fn record(&self, now: Duration, took: Duration, succeeded: bool) {
-        let took = took.as_secs() as f32 * 1e9 + took.subsec_nanos() as f32;
+    /// Takes a call in that took so many nanoseconds and ended so many after the selector was made. If
+    /// it did not succeed, it took at least so long.
+    pub(super) fn record(&self, now: u64, took: u64, succeeded: bool) {
+        let took = took as f32;
         let at = ticks(now);
         let update = |bits: u64| {
             let average = Average::from_bits(bits);
@@ -58,8 +58,8 @@ impl Latency {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
 
-    /// The average at a moment, in nanoseconds; none before the first call.
-    pub(super) fn at(&self, now: Duration) -> Option<f32> {
+    /// The average in nanoseconds, so many after the selector was made; none before the first call.
+    pub(super) fn at(&self, now: u64) -> Option<f32> {
         let average = Average::from_bits(self.0.load(Ordering::Relaxed))?;
         Some(average.faded(ticks(now)))
     }
@@ -96,15 +96,15 @@ impl Average {
     }
 }
 
-fn ticks(time: Duration) -> u32 {
-    (time.as_nanos() >> TICK) as u32
+const fn ticks(nanos: u64) -> u32 {
+    (nanos >> TICK) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    const MS: u64 = 1_000_000;
 
     #[test]
     fn a_rise_counts_at_once_and_a_fall_slowly() {
@@ -125,7 +125,7 @@ mod tests {
     fn it_fades_in_silence() {
         let latency = Latency::default();
         latency.record(MS, 100 * MS, true);
-        let later = latency.at(MS + FADE).unwrap();
+        let later = latency.at(MS + FADE.as_nanos() as u64).unwrap();
         assert!((36e6..38e6).contains(&later), "{later}");
     }
 
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_clock_that_wraps_does_no_harm() {
         let latency = Latency::default();
-        let end = Duration::from_nanos(u64::from(u32::MAX) << TICK);
+        let end = u64::from(u32::MAX) << TICK;
         latency.record(end, 10 * MS, true);
         let just_after = latency.at(end + MS).unwrap();
         assert!((9.9e6..=10e6).contains(&just_after), "{just_after}");

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "hyper")]
+use http::uri::{Authority, InvalidUri};
 use tokio::{sync::mpsc, time::Instant};
 use vine_registry::{Node, Service};
 
@@ -21,6 +23,9 @@ pub struct Peer {
     /// The service in the node's version.
     version: Arc<str>,
     pub(super) stats: Arc<Stats>,
+    /// Its address as a part of URLs, once a call needed that.
+    #[cfg(feature = "hyper")]
+    authority: std::sync::OnceLock<Authority>,
 }
 
 /// What calls have shown of the process behind an address: stays when the node's metadata changes.
@@ -80,16 +85,16 @@ impl Stats {
     /// Takes in how a call ended that began at `start`; none if it was cancelled.
     pub(super) fn report(self: &Arc<Self>, outcome: Option<Outcome>, start: Instant) {
         let now = Instant::now();
-        let took = now.saturating_duration_since(start);
+        let took = nanos(now.saturating_duration_since(start));
         let succeeded = outcome == Some(Outcome::Success);
-        self.latency.record(self.time(now), took, succeeded);
+        let now = self.time(now);
+        self.latency.record(now, took, succeeded);
         match outcome {
             Some(Outcome::Success) => self.succeeded(),
             Some(Outcome::Failure) => self.failed(),
             Some(Outcome::Refused) => {
-                let until = self.time(now) + REFUSES;
                 self.refuses_until
-                    .store(until.as_nanos() as u64, Ordering::Relaxed);
+                    .store(now + nanos(REFUSES), Ordering::Relaxed);
                 self.tell(true);
             }
             None => {}
@@ -128,9 +133,23 @@ impl Stats {
         self.told.store(false, Ordering::Relaxed);
     }
 
-    fn time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.watch.start)
+    /// In nanoseconds since the selector was made.
+    fn time(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.watch.start))
     }
+
+    fn load_at(&self, time: u64) -> f32 {
+        let in_flight = self.in_flight.load(Ordering::Relaxed) as f32;
+        match self.latency.at(time) {
+            Some(nanos) => nanos * (in_flight + 1.0),
+            None => in_flight * 1e9,
+        }
+    }
+}
+
+/// 64 bits of them last for centuries.
+const fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
 }
 
 impl Peer {
@@ -139,7 +158,19 @@ impl Peer {
             node: Arc::clone(node),
             version: Arc::clone(&service.version),
             stats,
+            #[cfg(feature = "hyper")]
+            authority: std::sync::OnceLock::new(),
         }
+    }
+
+    /// Its address as a part of URLs.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn authority(&self) -> Result<Authority, InvalidUri> {
+        if let Some(known) = self.authority.get() {
+            return Ok(known.clone());
+        }
+        let read = Authority::try_from(&*self.node.address)?;
+        Ok(self.authority.get_or_init(|| read).clone())
     }
 
     /// The node.
@@ -173,11 +204,13 @@ impl Peer {
     /// there are others.
     #[must_use]
     pub fn load(&self, now: Instant) -> f32 {
-        let in_flight = self.in_flight() as f32;
-        match self.stats.latency.at(self.stats.time(now)) {
-            Some(nanos) => nanos * (in_flight + 1.0),
-            None => in_flight * 1e9,
-        }
+        self.stats.load_at(self.stats.time(now))
+    }
+
+    /// Whether less [`load`](Self::load) awaits a call there than at another node of the selector.
+    pub(crate) fn is_less_loaded(&self, than: &Self, now: Instant) -> bool {
+        let time = self.stats.time(now);
+        self.stats.load_at(time) < than.stats.load_at(time)
     }
 
     /// Whether it refused a connection, and has answered none since.
@@ -195,8 +228,8 @@ impl Peer {
             return true;
         }
         let now = self.stats.time(Instant::now());
-        let next = (now + REFUSES).as_nanos() as u64;
-        now.as_nanos() >= u128::from(seen)
+        let next = now + nanos(REFUSES);
+        now >= seen
             && until
                 .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()

@@ -27,8 +27,7 @@ impl Arrangement for OfTwo {
         let one = fastrand::usize(..peers.len());
         let other = fastrand::usize(..peers.len() - 1);
         let other = other + usize::from(other >= one);
-        let now = call.time();
-        if peers[other].load(now) < peers[one].load(now) {
+        if peers[other].is_less_loaded(&peers[one], call.time()) {
             other
         } else {
             one

@@ -12,12 +12,13 @@ use crate::Peer;
 /// One node after the other.
 ///
 /// Each thread has a cursor of its own, so that threads do not wait for each other: while the nodes
-/// stay the same, the counts of any two nodes differ by at most the number of threads. More than 32
-/// threads share 32 cursors.
+/// stay the same, the counts of any two nodes differ by at most the number of threads. From the 33rd
+/// thread of a process on, threads share 32 more cursors.
 #[derive(Clone, Debug)]
-pub struct RoundRobin(Arc<[Cursor; CURSORS]>);
+pub struct RoundRobin(Arc<[Cursor; OWN + SHARED]>);
 
-const CURSORS: usize = 32;
+const OWN: usize = 32;
+const SHARED: usize = 32;
 
 /// On a cache line of its own, with the one that is fetched along.
 #[derive(Debug)]
@@ -49,14 +50,26 @@ impl Strategy for RoundRobin {
 }
 
 struct Turns {
-    cursors: Arc<[Cursor; CURSORS]>,
+    cursors: Arc<[Cursor; OWN + SHARED]>,
     len: Divisor,
 }
 
 impl Arrangement for Turns {
     fn choose(&self, _call: &Call) -> usize {
-        let Cursor(cursor) = &self.cursors[thread() % CURSORS];
-        self.len.remainder(cursor.fetch_add(1, Ordering::Relaxed))
+        self.len.remainder(next(&self.cursors, thread()))
+    }
+}
+
+fn next(cursors: &[Cursor; OWN + SHARED], thread: usize) -> usize {
+    if thread < OWN {
+        // Nobody else writes it, so that two cheap steps will do for one.
+        let Cursor(cursor) = &cursors[thread];
+        let next = cursor.load(Ordering::Relaxed);
+        cursor.store(next.wrapping_add(1), Ordering::Relaxed);
+        next
+    } else {
+        let Cursor(cursor) = &cursors[OWN + thread % SHARED];
+        cursor.fetch_add(1, Ordering::Relaxed)
     }
 }
 
