@@ -13,7 +13,8 @@ use crate::clients::BoxError;
 /// The body of a request, which can be sent again: it remembers what was sent, up to 64 KiB, and
 /// reads the rest from the same source. Only the copy that was begun last gets anything.
 pub struct Replay<B> {
-    shared: Arc<Mutex<Shared<B>>>,
+    /// None if there is nothing to send, as with most calls.
+    shared: Option<Arc<Mutex<Shared<B>>>>,
     /// How many of the frames remembered this copy has sent.
     sent: usize,
     /// Which copy it is, once begun.
@@ -38,27 +39,32 @@ enum Sent {
 
 const LIMIT: usize = 64 * 1024;
 
-impl<B> Replay<B> {
+impl<B: Body> Replay<B> {
     pub(crate) fn new(body: B) -> Self {
-        let shared = Shared {
-            body,
-            frames: Vec::new(),
-            size: 0,
-            is_lost: false,
-            is_over: false,
-            begun: 0,
-        };
+        let shared = (!body.is_end_stream()).then(|| {
+            let shared = Shared {
+                body,
+                frames: Vec::new(),
+                size: 0,
+                is_lost: false,
+                is_over: false,
+                begun: 0,
+            };
+            Arc::new(Mutex::new(shared))
+        });
         Self {
-            shared: Arc::new(Mutex::new(shared)),
+            shared,
             sent: 0,
             number: None,
         }
     }
+}
 
+impl<B> Replay<B> {
     /// A copy to send from the beginning.
     pub(crate) fn again(&self) -> Option<Self> {
-        (!self.lock().is_lost).then(|| Self {
-            shared: Arc::clone(&self.shared),
+        self.is_whole().then(|| Self {
+            shared: self.shared.clone(),
             sent: 0,
             number: None,
         })
@@ -66,12 +72,14 @@ impl<B> Replay<B> {
 
     /// Whether a copy could still be sent from the beginning.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.lock().is_lost
+        self.shared
+            .as_ref()
+            .is_none_or(|shared| !lock(shared).is_lost)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Shared<B>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Next = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
@@ -134,7 +142,10 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next {
         let this = &mut *self;
-        let mut shared = this.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shared) = &this.shared else {
+            return Poll::Ready(None);
+        };
+        let mut shared = lock(shared);
         let number = *this.number.get_or_insert_with(|| {
             shared.begun += 1;
             shared.begun
@@ -151,12 +162,17 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.lock();
-        shared.frames.len() <= self.sent && (shared.is_over || shared.body.is_end_stream())
+        self.shared.as_ref().is_none_or(|shared| {
+            let shared = lock(shared);
+            shared.frames.len() <= self.sent && (shared.is_over || shared.body.is_end_stream())
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        let shared = self.lock();
+        let Some(shared) = &self.shared else {
+            return SizeHint::with_exact(0);
+        };
+        let shared = lock(shared);
         let rest = shared.body.size_hint();
         let unsent = shared.frames.iter().skip(self.sent);
         let again: u64 = unsent.map(|frame| frame.len() as u64).sum();
@@ -237,6 +253,16 @@ mod tests {
         first.frame().await.unwrap().unwrap();
         assert!(first.again().is_none());
         assert!(length(early).await.is_err(), "nothing is left out");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_again_as_nothing() {
+        let first = Replay::new(Full::new(Bytes::new()));
+        assert!(first.is_end_stream());
+        assert_eq!(first.size_hint().exact(), Some(0));
+        let again = first.again().unwrap();
+        assert_eq!(length(first).await.unwrap(), 0);
+        assert_eq!(length(again).await.unwrap(), 0);
     }
 
     #[tokio::test]
