@@ -9,6 +9,7 @@ mod latency;
 mod no_node;
 mod peer;
 mod pick;
+mod roster;
 mod table;
 mod task;
 mod updates;

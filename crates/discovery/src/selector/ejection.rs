@@ -86,8 +86,12 @@ struct Case {
 }
 
 impl Ejected {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn is_out(&self, id: &str) -> bool {
-        self.0.get(id).is_some_and(|case| case.is_out)
+        !self.is_empty() && self.0.get(id).is_some_and(|case| case.is_out)
     }
 
     /// When the next one comes back.
@@ -140,9 +144,9 @@ impl Ejected {
         &mut self,
         rules: &Ejection,
         nodes: usize,
-        is_there: impl Fn(&Arc<str>, &Arc<Stats>) -> bool,
+        is_there: impl Fn(&Arc<Stats>) -> bool,
     ) {
-        self.0.retain(|id, case| is_there(id, &case.stats));
+        self.0.retain(|_, case| is_there(&case.stats));
         let mut out: Vec<_> = self.0.values_mut().filter(|case| case.is_out).collect();
         let above = out.len().saturating_sub(rules.limit(nodes));
         out.sort_unstable_by_key(|case| case.until);

@@ -1,11 +1,8 @@
 use std::{fmt, sync::Arc};
 
-use vine_registry::Node;
+use vine_registry::{Node, Service, Services};
 
-use super::{
-    Config,
-    table::{Table, sift},
-};
+use super::{Config, table::Table};
 
 /// What a selector thinks of a node.
 #[derive(Clone, Debug)]
@@ -78,6 +75,21 @@ pub(super) fn explain(config: &Config, table: &Table) -> Vec<Considered> {
         });
     }
     all
+}
+
+/// Goes through the nodes and says of each why it is out, if it is.
+fn sift<'a>(
+    config: &Config,
+    services: &'a Services,
+    mut each: impl FnMut(&'a Service, &'a Arc<Node>, Option<Exclusion>),
+) {
+    for service in services {
+        let all_out = config.filter.excludes_service(service);
+        for node in &service.nodes {
+            let out = all_out.or_else(|| config.filter.excludes_node(service, node));
+            each(service, node, out);
+        }
+    }
 }
 
 impl fmt::Display for Verdict {

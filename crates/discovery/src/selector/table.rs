@@ -1,13 +1,12 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use foldhash::fast::RandomState;
 use smallvec::SmallVec;
-use vine_registry::{Node, Service, Services};
 
 use super::{
     Config, Exclusion, Fallback,
     ejection::Ejected,
     peer::{Peer, Stats, Watch},
+    roster::{Judged, Roster},
 };
 use crate::{Arrangement, Call, Known};
 
@@ -27,10 +26,6 @@ pub(super) struct Tier {
     arrangement: Box<dyn Arrangement>,
 }
 
-/// The nodes that fit, by id: what their calls have shown outlasts a table.
-#[derive(Default)]
-pub(super) struct Roster(HashMap<Arc<str>, Arc<Peer>, RandomState>);
-
 /// The nodes by how good they are.
 #[derive(Default)]
 struct Sorted {
@@ -43,7 +38,7 @@ struct Sorted {
 }
 
 impl Table {
-    /// The table for what is known now; the roster becomes that of the nodes there are now.
+    /// The table for what is known now, which the roster takes in.
     pub(super) fn build(
         config: &Config,
         watch: &Arc<Watch>,
@@ -51,36 +46,20 @@ impl Table {
         ejected: &mut Ejected,
         roster: &mut Roster,
     ) -> Self {
-        let old = std::mem::take(roster);
-        let mut sorted = Sorted::default();
-        let mut fit = Vec::new();
-        sift(config, &known.services, |service, node, out| {
-            if out.is_none() {
-                fit.push(roster.renew(&old, watch, service, node));
-            }
-            let counts = matches!(out, None | Some(Exclusion::Draining | Exclusion::Down));
-            sorted.near_known += usize::from(counts && config.is_near(node));
-        });
-        ejected.keep(&config.ejection, fit.len(), |id, stats| {
-            roster.has(id, stats)
-        });
-        for peer in fit {
-            let list = if ejected.is_out(&peer.node().id) {
-                &mut sorted.ejected
-            } else if config.is_near(peer.node()) {
-                &mut sorted.near
-            } else {
-                &mut sorted.far
-            };
-            list.push(peer);
+        roster.renew(config, watch, &known);
+        if !ejected.is_empty() {
+            let fit = roster.live().filter(|judged| judged.peer().is_some());
+            let processes = roster.processes();
+            let is_there = |stats: &Arc<Stats>| processes.contains(&Arc::as_ptr(stats));
+            ejected.keep(&config.ejection, fit.count(), is_there);
         }
-        sift(config, &known.suspects, |service, node, out| {
-            if out.is_none() {
-                sorted.near_known += usize::from(config.is_near(node));
-                let peer = roster.renew(&old, watch, service, node);
-                sorted.suspects.push(peer);
-            }
-        });
+        let mut sorted = Sorted::default();
+        for judged in roster.live() {
+            sorted.add(judged, ejected);
+        }
+        for judged in roster.suspects() {
+            sorted.add_suspect(judged);
+        }
         let tiers = sorted.into_tiers(config);
         Self { known, tiers }
     }
@@ -99,6 +78,34 @@ impl Table {
 }
 
 impl Sorted {
+    fn add(&mut self, judged: &Judged, ejected: &Ejected) {
+        let is_near = judged.is_near;
+        match &judged.verdict {
+            Some(Ok(peer)) => {
+                self.near_known += usize::from(is_near);
+                let list = if ejected.is_out(&peer.node().id) {
+                    &mut self.ejected
+                } else if is_near {
+                    &mut self.near
+                } else {
+                    &mut self.far
+                };
+                list.push(Arc::clone(peer));
+            }
+            Some(Err(Exclusion::Draining | Exclusion::Down)) => {
+                self.near_known += usize::from(is_near);
+            }
+            _ => {}
+        }
+    }
+
+    fn add_suspect(&mut self, judged: &Judged) {
+        if let Some(peer) = judged.peer() {
+            self.near_known += usize::from(judged.is_near);
+            self.suspects.push(Arc::clone(peer));
+        }
+    }
+
     fn into_tiers(mut self, config: &Config) -> SmallVec<[Tier; 1]> {
         let needed = config.zone.as_ref().map_or(0.0, |zone| zone.min_healthy);
         let healthy = self.near.len() as f64;
@@ -128,51 +135,6 @@ impl Tier {
     pub(super) fn choose(&self, call: &Call) -> Option<&Arc<Peer>> {
         let at = self.arrangement.choose(call);
         self.peers.get(at).or_else(|| self.peers.first())
-    }
-}
-
-/// Goes through the nodes and says of each why it is out, if it is.
-pub(super) fn sift<'a>(
-    config: &Config,
-    services: &'a Services,
-    mut each: impl FnMut(&'a Service, &'a Arc<Node>, Option<Exclusion>),
-) {
-    for service in services {
-        let all_out = config.filter.excludes_service(service);
-        for node in &service.nodes {
-            let out = all_out.or_else(|| config.filter.excludes_node(service, node));
-            each(service, node, out);
-        }
-    }
-}
-
-impl Roster {
-    /// The peer as before if nothing changed; a new one at the same address keeps its stats.
-    fn renew(
-        &mut self,
-        old: &Self,
-        watch: &Arc<Watch>,
-        service: &Service,
-        node: &Arc<Node>,
-    ) -> Arc<Peer> {
-        let peer = match old.0.get(&node.id) {
-            Some(peer) if peer.is(node, service) => Arc::clone(peer),
-            Some(peer) if peer.node().address == node.address => {
-                Arc::new(Peer::new(node, service, Arc::clone(&peer.stats)))
-            }
-            _ => {
-                let stats = Arc::new(Stats::new(node, watch));
-                Arc::new(Peer::new(node, service, stats))
-            }
-        };
-        self.0.insert(Arc::clone(&node.id), Arc::clone(&peer));
-        peer
-    }
-
-    /// Whether this is still the same process.
-    fn has(&self, id: &str, stats: &Arc<Stats>) -> bool {
-        let peer = self.0.get(id);
-        peer.is_some_and(|peer| Arc::ptr_eq(&peer.stats, stats))
     }
 }
 

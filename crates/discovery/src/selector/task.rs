@@ -6,12 +6,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{
-    Core,
-    ejection::Ejected,
-    peer::Told,
-    table::{Roster, Table},
-};
+use super::{Core, ejection::Ejected, peer::Told, roster::Roster, table::Table};
 use crate::Subscription;
 
 /// The task of a selector: makes the table anew when nodes change, fail or come back.
