@@ -1,13 +1,18 @@
 //! What the clients that speak HTTP have in common.
 
 mod held;
+mod key;
 mod replay;
 #[cfg(feature = "hyper")]
 mod route;
+#[cfg(feature = "hyper")]
+mod trail;
 mod verdict;
 
+#[cfg(feature = "hyper")]
+pub use self::trail::{Trail, Tried};
 pub(crate) use self::verdict::was_not_sent;
-pub use self::{held::Held, replay::Replay, verdict::Idempotent};
+pub use self::{held::Held, key::Key, replay::Replay, verdict::Idempotent};
 #[cfg(feature = "hyper")]
 pub(crate) use self::{
     route::pick,

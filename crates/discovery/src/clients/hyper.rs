@@ -20,7 +20,8 @@ use super::{
     Attempts, BoxError, Budget, CallError, Ending, Retries,
     hosts::Hosts,
     http::{
-        Held, Idempotent, Replay, copy, is_idempotent as by_http, of_status, pick, was_not_sent,
+        Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick,
+        was_not_sent,
     },
 };
 use crate::{Cache, Guard, Selector};
@@ -38,6 +39,10 @@ use crate::{Cache, Guard, Selector};
 ///
 /// A URL with a port or with an IP address goes where it says, as with any client. Services are called
 /// by `http`, not by `https`.
+///
+/// # What requests can say besides
+/// In the extensions of a request an [`Idempotent`] says whether it may be tried again, a [`Key`] which
+/// requests go to the same node, and a [`Trail`] is told which nodes it was tried on.
 ///
 /// ```no_run
 /// # async fn call(cache: vine_discovery::Cache) -> Result<(), Box<dyn std::error::Error>> {
@@ -131,9 +136,14 @@ where
             };
         };
         let name = name(&request)?;
+        let key = Key::of(request.extensions());
+        let trail = request.extensions().get::<Trail>().cloned();
         let mut attempts = Attempts::new(&inner.budget);
         loop {
-            let mut guard = pick(&selector, &mut attempts).await?;
+            let mut guard = pick(&selector, &mut attempts, key).await?;
+            if let Some(trail) = &trail {
+                trail.begin(guard.node());
+            }
             // Before more headers are there to be copied.
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
             let headers = request.headers_mut();
@@ -142,6 +152,9 @@ where
             let result = inner.pool.request(request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
+            if let Some(trail) = &trail {
+                trail.end(ending);
+            }
             if let Some(next) = spare
                 && next.body().is_whole()
                 && attempts.again(&guard, ending, || is_idempotent(&next))

@@ -125,7 +125,7 @@ impl Client {
         request.headers_mut().entry(HOST).or_insert(name);
         let mut attempts = Attempts::new(&self.inner.budget);
         loop {
-            let mut guard = pick(&selector, &mut attempts).await?;
+            let mut guard = pick(&selector, &mut attempts, None).await?;
             address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
             let result = self.http.execute(request).await;

@@ -37,6 +37,9 @@ use crate::{Cache, LeastLoaded, Selector};
 /// ([`ChannelBuilder::idempotent`]), or one, by [`Idempotent`](super::http::Idempotent) in the
 /// extensions of its request.
 ///
+/// [`Key`](super::http::Key) in the extensions of a request says which ones go to the same node, where
+/// [`ConsistentHash`](crate::ConsistentHash) chooses.
+///
 /// # TLS, and the name that is checked
 /// With [`ChannelBuilder::tls`], each node's certificate must be for the **name of the service**, for
 /// instance `go.vine.helloworld`, or for [`TlsOptions::server_name`] if that is set; never for the

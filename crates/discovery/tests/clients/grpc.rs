@@ -16,7 +16,10 @@ use tonic_health::{
     pb::{HealthCheckRequest, health_client::HealthClient},
     server::{HealthReporter, health_reporter},
 };
-use vine_discovery::{Cache, RoundRobin, Selector, clients::tonic::Channel};
+use vine_discovery::{
+    Cache, ConsistentHash, Pick, RoundRobin, Selector,
+    clients::{http::Key, tonic::Channel},
+};
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service, TlsOptions};
 
 const NAME: &str = "go.vine.test";
@@ -95,6 +98,33 @@ async fn a_generated_client_calls_by_name() {
     while answers.len() < 2 {
         let answer = client.check(check("a")).await;
         *answers.entry(answer.is_ok()).or_insert(0) += 1;
+    }
+}
+
+#[tokio::test]
+async fn calls_of_a_key_go_to_the_node_that_the_selector_picks_for_it() {
+    let backends = [
+        Backend::start("a").await,
+        Backend::start("b").await,
+        Backend::start("c").await,
+    ];
+    let cache = cache(&backends).await;
+    let selector = Selector::builder(cache.subscribe(NAME)).strategy(ConsistentHash);
+    let selector = selector.build();
+    selector.ready().await.unwrap();
+    let channel = Channel::builder(selector.clone()).connect_timeout(PATIENCE);
+    let mut client = HealthClient::new(channel.build().unwrap());
+    // A call goes elsewhere as long as the node that it is for is not connected.
+    for backend in &backends {
+        while client.check(check(&backend.node.id)).await.is_err() {}
+    }
+    for key in (0..20).map(|key| format!("user {key}")) {
+        let pick = Pick::new().with_key(&key);
+        let picked = selector.pick_by(&pick).unwrap().node().id.to_string();
+        // No other one knows it.
+        let mut request = Request::new(check(&picked));
+        request.extensions_mut().insert(Key::new(&key));
+        client.check(request).await.unwrap();
     }
 }
 

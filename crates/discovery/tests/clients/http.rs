@@ -10,8 +10,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::net::{TcpListener, TcpSocket};
 use vine_discovery::{
-    Cache, NoNode, RoundRobin, Selector,
-    clients::{BoxError, CallError, Retries, hyper, reqwest},
+    Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector,
+    clients::{
+        BoxError, CallError, Ending, Retries,
+        http::{Key, Trail},
+        hyper, reqwest,
+    },
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
@@ -178,4 +182,73 @@ async fn calls_pass_over_many_nodes_that_are_gone() {
         let answer = post(&client, "http://go.vine.test/").await.unwrap();
         assert_eq!(answer, "live go.vine.test hi");
     }
+}
+
+#[tokio::test]
+async fn requests_of_a_key_go_to_the_node_that_the_selector_picks_for_it() {
+    let backends = ["a", "b", "c"].map(Backend::start);
+    let backends = futures_util::future::join_all(backends).await;
+    let cache = cache(&backends).await;
+    let selector = Selector::builder(cache.subscribe(NAME)).strategy(ConsistentHash);
+    let selector = selector.build();
+    selector.ready().await.unwrap();
+    let client = hyper::Client::new(cache).with_service(NAME, selector.clone());
+    let mut nodes = BTreeSet::new();
+    for key in (0..20).map(|key| format!("user {key}")) {
+        let pick = Pick::new().with_key(&key);
+        let picked = selector.pick_by(&pick).unwrap().node().id.to_string();
+        let request = Request::get("http://go.vine.test/").extension(Key::new(&key));
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let answer = client.request(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, format!("{picked} go.vine.test "));
+        nodes.insert(picked);
+    }
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+}
+
+#[tokio::test]
+async fn a_trail_tells_which_nodes_a_call_was_tried_on() {
+    let cache = cache(&[Backend::start("a").await]).await;
+    let unused = TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = Node::new("gone", unused.local_addr().unwrap().to_string());
+    let services = Service::new(NAME, "v1").with_node(gone);
+    cache.register(services).await.unwrap();
+    let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());
+    let client = hyper::Client::new(cache).with_service(NAME, selector.build());
+    let mut trails = BTreeSet::new();
+    // It begins with either.
+    while trails.len() < 2 {
+        let trail = Trail::new();
+        let request = Request::post("http://go.vine.test/").extension(trail.clone());
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        client.request(request).await.unwrap();
+        let tried = trail.tried().into_iter();
+        let tried = tried.map(|tried| (tried.node.id.to_string(), tried.ending));
+        trails.insert(Vec::from_iter(tried));
+    }
+    let a = ("a".to_owned(), Some(Ending::Answered));
+    let gone = ("gone".to_owned(), Some(Ending::Refused));
+    assert_eq!(trails, BTreeSet::from([vec![a.clone()], vec![gone, a]]));
+}
+
+#[tokio::test]
+async fn a_trail_names_the_node_that_a_call_hangs_at() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::new("hangs", listener.local_addr().unwrap().to_string());
+    let client = hyper::Client::<Full<Bytes>>::new(cache(&[Backend { node }]).await);
+    let trail = Trail::new();
+    let request = Request::get("http://go.vine.test/").extension(trail.clone());
+    let request = request.body(Full::default()).unwrap();
+    tokio::select! {
+        answer = client.request(request) => panic!("{answer:?}"),
+        // Connected to, and never answered.
+        connection = listener.accept() => drop(connection.unwrap()),
+    }
+    let tried = trail.tried();
+    let [tried] = &*tried else {
+        panic!("{tried:?}")
+    };
+    assert_eq!((&*tried.node.id, tried.ending), ("hangs", None));
 }

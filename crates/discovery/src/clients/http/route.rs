@@ -9,9 +9,10 @@ use crate::{
 pub(crate) async fn pick(
     selector: &Selector,
     attempts: &mut Attempts<'_>,
+    key: Option<u64>,
 ) -> Result<Guard, CallError> {
     loop {
-        let error = match pick_past(selector, attempts.tried()) {
+        let error = match pick_past(selector, attempts.tried(), key) {
             Ok(guard) => return Ok(guard),
             Err(error) => error,
         };
@@ -25,8 +26,9 @@ pub(crate) async fn pick(
 
 /// One that refuses connections comes last, but for a call each second: when many nodes are gone, only
 /// some of them are ejected, and all retries would be spent on the others.
-fn pick_past(selector: &Selector, tried: &[Arc<str>]) -> Result<Guard, NoNode> {
-    let pick = Pick::new().avoiding(tried);
+fn pick_past(selector: &Selector, tried: &[Arc<str>], key: Option<u64>) -> Result<Guard, NoNode> {
+    let mut pick = Pick::new().avoiding(tried);
+    pick.key = key;
     let guard = selector.pick_by(&pick)?;
     if guard.peer().may_try() {
         return Ok(guard);

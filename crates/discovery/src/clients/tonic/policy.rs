@@ -6,7 +6,7 @@ use crate::{
     Guard,
     clients::{
         Ending,
-        http::{Held, Idempotent, Replay, copy, was_not_sent},
+        http::{Held, Idempotent, Key, Replay, copy, was_not_sent},
         tower::Policy,
     },
 };
@@ -33,6 +33,10 @@ impl Policy<Call, Answer, hyper::Error> for Grpc {
 
     fn is_whole(&self, request: &Call) -> bool {
         request.body().is_whole()
+    }
+
+    fn key(&self, request: &Call) -> Option<u64> {
+        Key::of(request.extensions())
     }
 
     fn is_idempotent(&self, request: &Call) -> bool {

@@ -197,10 +197,11 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         P: Policy<Request, S::Response, S::Error>,
         Request: Send,
     {
+        let key = self.policy.key(&request);
         let mut attempts = Attempts::new(&self.budget);
         let mut spare = None;
         loop {
-            let (mut guard, link, mut service) = self.link(&mut attempts).await?;
+            let (mut guard, link, mut service) = self.link(&mut attempts, key).await?;
             if poll_fn(|cx| service.poll_ready(cx)).await.is_err() {
                 self.links.broke(&guard.node().id, &link);
                 continue;
@@ -229,13 +230,17 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
     }
 
     /// A node that was not tried and is connected; waits while one may soon be.
-    async fn link(&self, attempts: &mut Attempts<'_>) -> Result<Linked<S>, CallError>
+    async fn link(
+        &self,
+        attempts: &mut Attempts<'_>,
+        key: Option<u64>,
+    ) -> Result<Linked<S>, CallError>
     where
         S: Clone,
     {
         let mut published: Option<watch::Receiver<u64>> = None;
         loop {
-            match self.try_link(attempts.tried()) {
+            match self.try_link(attempts.tried(), key) {
                 Ok(linked) => return Ok(linked),
                 Err(NoNode::Unknown { .. }) => {
                     self.selector.ready().await?;
@@ -259,16 +264,16 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         }
     }
 
-    fn try_link(&self, tried: &[Arc<str>]) -> Result<Linked<S>, NoNode>
+    fn try_link(&self, tried: &[Arc<str>], key: Option<u64>) -> Result<Linked<S>, NoNode>
     where
         S: Clone,
     {
         let table = self.links.table.load();
         let link = |node: &Node| table.get(&node.id).filter(|link| link.is_up(node));
         let is_up = |peer: &Peer| link(peer.node()).is_some();
-        let guard = self
-            .selector
-            .pick_by(&Pick::new().avoiding(tried).only(&is_up))?;
+        let mut pick = Pick::new().avoiding(tried).only(&is_up);
+        pick.key = key;
+        let guard = self.selector.pick_by(&pick)?;
         if let Some(link) = link(guard.node())
             && let State::Connected(service) = &link.state
         {

@@ -14,6 +14,13 @@ pub trait Policy<Request, Response, Error>: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// What calls are held together by, where [`ConsistentHash`](crate::ConsistentHash) chooses: a hash,
+    /// as that of [`Pick::with_key`](crate::Pick::with_key).
+    fn key(&self, request: &Request) -> Option<u64> {
+        let _ = request;
+        None
+    }
+
     /// Whether the call does no harm when a node acts on it twice.
     fn is_idempotent(&self, request: &Request) -> bool;
 
