@@ -1,4 +1,4 @@
-//! Calls an HTTP service by name.
+//! Calls an HTTP service by name, by the client that Rust programs have for that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,35 +8,32 @@ use hyper::{
     body::Bytes,
     header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
 };
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use vine::{
-    Node, Registry,
-    discovery::{
-        Cache, ConsistentHash, Guard, LeastLoaded, NoNode, Outcome, Pick, Random, RoundRobin,
-        Selector, Weighted,
+use tokio::time::Instant;
+use vine::{Node, Registry};
+use vine_discovery::{
+    Cache, ConsistentHash, LeastLoaded, Random, RoundRobin, Selector, Weighted,
+    clients::{
+        Ending,
+        http::{Idempotent, Key, Trail},
+        hyper::Client,
     },
 };
 
 use crate::{
     args::{Strategy, Target},
-    failure::Failure,
+    failure::{Failure, with_causes},
 };
 
 /// The share of a zone's nodes that must be healthy for it to be preferred.
 const HEALTHY: f64 = 0.5;
+/// The service in URLs, where not every name can stand.
+const SERVICE: &str = "service";
 
 /// Makes the same call again and again, each time to a node that is picked anew.
 pub(crate) struct Caller {
     selector: Selector,
-    client: Client<HttpConnector, Full<Bytes>>,
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
-    key: Option<String>,
+    client: Client<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     timeout: Duration,
 }
 
@@ -51,28 +48,15 @@ pub(crate) struct Answer {
     pub(crate) refused: Vec<Arc<Node>>,
 }
 
-/// Why nothing came back.
-pub(crate) enum NoAnswer {
-    /// There is nobody to call.
-    NoNode(NoNode),
-    /// The call failed at this node.
-    Failed(Arc<Node>, String),
-}
-
-/// How one attempt ended that brought no answer.
-enum Attempt {
-    Refused(String),
-    Failed(String),
-}
-
 impl Caller {
     /// Waits until it is known whom to call.
     pub(crate) async fn new(
         target: &Target,
         registry: &Arc<dyn Registry>,
     ) -> Result<Self, Failure> {
-        let (method, headers) = (method(target)?, headers(target)?);
-        let subscription = Cache::new(Arc::clone(registry)).subscribe(&target.name);
+        let request = request(target)?;
+        let cache = Cache::new(Arc::clone(registry));
+        let subscription = cache.subscribe(&target.name);
         subscription.clone().ready().await?;
         let mut builder = Selector::builder(subscription);
         if let Some(range) = &target.version {
@@ -88,17 +72,11 @@ impl Caller {
             Strategy::LeastLoaded => builder.strategy(LeastLoaded),
             Strategy::ConsistentHash => builder.strategy(ConsistentHash),
         };
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(target.timeout));
+        let selector = builder.build();
         Ok(Self {
-            selector: builder.build(),
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            method,
-            path: target.path.clone(),
-            headers,
-            body: Bytes::from(target.body.clone().unwrap_or_default()),
-            key: target.key.clone(),
+            client: Client::new(cache).with_service(SERVICE, selector.clone()),
+            selector,
+            request,
             timeout: target.timeout,
         })
     }
@@ -107,88 +85,62 @@ impl Caller {
         &self.selector
     }
 
-    /// Calls a node; one that refuses the connection has not seen the call, so another one gets it.
-    pub(crate) async fn call(&self) -> Result<Answer, NoAnswer> {
-        let mut refused = Vec::<Arc<Node>>::new();
-        let mut last = None;
-        loop {
-            let mut guard = match self.pick(&refused) {
-                Ok(guard) => guard,
-                // All have refused: the last one's words say more than that.
-                Err(error) => return Err(last.unwrap_or(NoAnswer::NoNode(error))),
-            };
-            match self.attempt(&mut guard).await {
-                Ok((status, headers, body)) => {
-                    return Ok(Answer {
-                        node: Arc::clone(guard.node()),
-                        took: guard.elapsed(),
-                        status,
-                        headers,
-                        body,
-                        refused,
-                    });
-                }
-                Err(Attempt::Refused(reason)) => {
-                    refused.push(Arc::clone(guard.node()));
-                    last = Some(NoAnswer::Failed(Arc::clone(guard.node()), reason));
-                }
-                Err(Attempt::Failed(reason)) => {
-                    return Err(NoAnswer::Failed(Arc::clone(guard.node()), reason));
-                }
-            }
-        }
-    }
-
-    fn pick(&self, refused: &[Arc<Node>]) -> Result<Guard, NoNode> {
-        let tried: Vec<_> = refused.iter().map(|node| Arc::clone(&node.id)).collect();
-        let mut pick = Pick::new().avoiding(&tried);
-        if let Some(key) = &self.key {
-            pick = pick.with_key(key);
-        }
-        self.selector.pick_by(&pick)
-    }
-
-    async fn attempt(&self, guard: &mut Guard) -> Result<(StatusCode, HeaderMap, Bytes), Attempt> {
-        let request = self.request(guard.node()).map_err(Attempt::Failed)?;
+    /// Calls a node, and another one if that has not seen the call; or says why nothing came back.
+    pub(crate) async fn call(&self) -> Result<Answer, String> {
+        let (start, trail) = (Instant::now(), Trail::new());
+        let mut request = self.request.clone();
+        request.extensions_mut().insert(trail.clone());
         let call = async {
-            let response = self.client.request(request).await.map_err(|error| {
-                let reason = with_causes(&error);
-                if error.is_connect() {
-                    Attempt::Refused(reason)
-                } else {
-                    Attempt::Failed(reason)
-                }
-            })?;
-            let (head, body) = response.into_parts();
+            let answer = self.client.request(request).await;
+            let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
             let body = body.collect().await;
-            let body = body.map_err(|error| Attempt::Failed(with_causes(&error)))?;
-            Ok((head.status, head.headers, body.to_bytes()))
+            let body = body.map_err(|error| at_last(&trail, &with_causes(&error)))?;
+            Ok((head, body.to_bytes()))
         };
         let done = tokio::time::timeout(self.timeout, call).await;
-        let done = done.unwrap_or_else(|_| {
+        let (head, body) = done.unwrap_or_else(|_| {
             let reason = format!("no answer within {:?}; see --timeout", self.timeout);
-            Err(Attempt::Failed(reason))
-        });
-        guard.report(match &done {
-            Ok((status, ..)) if status.is_server_error() => Outcome::Failure,
-            Ok(_) => Outcome::Success,
-            Err(Attempt::Refused(_)) => Outcome::Refused,
-            Err(Attempt::Failed(_)) => Outcome::Failure,
-        });
-        done
+            Err(at_last(&trail, &reason))
+        })?;
+        let mut tried = trail.tried();
+        let last = tried.pop();
+        let refused = tried
+            .into_iter()
+            .filter(|tried| tried.ending == Some(Ending::Refused));
+        Ok(Answer {
+            node: last.ok_or("nobody was called")?.node,
+            status: head.status,
+            headers: head.headers,
+            body,
+            took: start.elapsed(),
+            refused: refused.map(|tried| tried.node).collect(),
+        })
     }
+}
 
-    fn request(&self, node: &Node) -> Result<Request<Full<Bytes>>, String> {
-        let uri = format!("http://{}{}", node.address, self.path);
-        let uri: Uri = uri
-            .parse()
-            .map_err(|error| format!("{uri:?} is no address for HTTP: {error}"))?;
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.clone();
-        Ok(request)
+/// What went wrong at the node that the call was tried on last.
+fn at_last(trail: &Trail, reason: &str) -> String {
+    match trail.tried().last() {
+        Some(last) => format!("node {} at {}: {reason}", last.node.id, last.node.address),
+        None => reason.to_owned(),
     }
+}
+
+fn request(target: &Target) -> Result<Request<Full<Bytes>>, Failure> {
+    let uri: Uri = format!("http://{SERVICE}{}", target.path)
+        .parse()
+        .map_err(|error| Failure::Usage(format!("{:?} is no path: {error}", target.path)))?;
+    let body = Bytes::from(target.body.clone().unwrap_or_default());
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method(target)?;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers(target)?;
+    // Who calls by hand wants to hear of a node that fails.
+    request.extensions_mut().insert(Idempotent(false));
+    if let Some(key) = &target.key {
+        request.extensions_mut().insert(Key::new(key));
+    }
+    Ok(request)
 }
 
 fn method(target: &Target) -> Result<Method, Failure> {
@@ -224,39 +176,11 @@ fn headers(target: &Target) -> Result<HeaderMap, Failure> {
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
-    // A name that can't stand in a header is left out: the node's address is taken then.
+    // A name that can't stand in a header is left out: the one in the URL is taken then.
     if let Ok(host) = HeaderValue::from_str(&target.name)
         && !headers.contains_key(HOST)
     {
         headers.insert(HOST, host);
     }
     Ok(headers)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-impl From<NoAnswer> for Failure {
-    fn from(no_answer: NoAnswer) -> Self {
-        Self::Failed(no_answer.to_string())
-    }
-}
-
-impl std::fmt::Display for NoAnswer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoNode(error) => error.fmt(f),
-            Self::Failed(node, reason) => {
-                write!(f, "node {} at {}: {reason}", node.id, node.address)
-            }
-        }
-    }
 }

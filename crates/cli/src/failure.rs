@@ -1,7 +1,7 @@
 //! How the program ends when it does not end well.
 
 use std::{
-    error::Error as _,
+    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
@@ -36,13 +36,7 @@ impl Failure {
 
 impl From<vine::Error> for Failure {
     fn from(error: vine::Error) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
+        let message = with_causes(&error);
         match error {
             vine::Error::InvalidOption { .. } | vine::Error::InvalidService { .. } => {
                 Self::Usage(message)
@@ -53,6 +47,18 @@ impl From<vine::Error> for Failure {
             _ => Self::Failed(message),
         }
     }
+}
+
+/// An error, and what caused it.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl From<io::Error> for Failure {

@@ -16,7 +16,7 @@ use vine::Registry;
 
 use crate::{
     args::Bench,
-    caller::{Caller, NoAnswer},
+    caller::Caller,
     failure::Failure,
     interrupt::Interrupt,
     output::{Measured, Output, measured},
@@ -33,7 +33,7 @@ pub(crate) async fn bench(
         .selector()
         .ready()
         .await
-        .map_err(|error| Failure::from(NoAnswer::NoNode(error)))?;
+        .map_err(|error| Failure::Failed(error.to_string()))?;
     let mut interrupt = Interrupt::listen()?;
     let calls = what.calls.get();
     let progress = Arc::new(Progress::new(calls));
@@ -96,7 +96,7 @@ async fn run(caller: Arc<Caller>, progress: Arc<Progress>) -> Results {
                     results.latencies.push(start.elapsed());
                 }
             }
-            Err(no_answer) => results.fail(no_answer.to_string()),
+            Err(reason) => results.fail(reason),
         }
     }
     results

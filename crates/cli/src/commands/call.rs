@@ -21,11 +21,7 @@ pub(crate) async fn call(
     if let Some(explained) = explained.as_ref().filter(|_| !output.is_json()) {
         output.explain(&considered(explained, output.paint()));
     }
-    let answer = caller.call().await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(no_answer) => return Err(no_answer.into()),
-    };
+    let answer = caller.call().await.map_err(Failure::Failed)?;
     let status = answer.status;
     let id = Arc::clone(&answer.node.id);
     if output.is_json() {

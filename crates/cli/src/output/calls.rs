@@ -3,10 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use vine::{
-    Node,
-    discovery::{Selector, Verdict},
-};
+use vine::Node;
+use vine_discovery::{Selector, Verdict};
 
 use super::{
     Paint, escaped, styles,
