@@ -4,7 +4,10 @@
 //! so one with a value more shares the blocks of the one before: the first to add at the end takes
 //! the free place, and whoever comes later with another value copies the path to it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 /// A sequence of shared values.
 #[derive(Default)]
@@ -140,6 +143,32 @@ impl<T> Vector<T> {
         }
     }
 
+    /// The positions at which this does not hold the very value that `before` holds there, in their
+    /// order. Takes time in proportion to what the two do not share.
+    pub(crate) fn differences(&self, before: &Self) -> Vec<usize> {
+        let common = self.len().min(before.len());
+        let mut found = Vec::new();
+        match (self.root(), before.root()) {
+            (Some(ours), Some(theirs)) => ours.differences(theirs, 0..common, &mut found),
+            _ => found.extend((0..common).filter(|at| {
+                let (ours, theirs) = (self.get(*at), before.get(*at));
+                !ours.zip(theirs).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+            })),
+        }
+        found.extend(common..self.len());
+        found
+    }
+
+    const fn root(&self) -> Option<Root<'_, T>> {
+        match self {
+            Self::Many { root, height, .. } => Some(Root {
+                block: root,
+                height: *height,
+            }),
+            Self::Empty | Self::One(_) => None,
+        }
+    }
+
     pub(crate) fn iter(&self) -> Iter<'_, T> {
         Iter {
             vector: self,
@@ -209,6 +238,38 @@ impl<T> Block<T> {
         }
     }
 
+    /// Collects the positions of `seen`, the values of both from the first one here on, at which they are
+    /// different ones.
+    fn differences(
+        self: &Arc<Self>,
+        other: &Arc<Self>,
+        height: u8,
+        seen: Range<usize>,
+        found: &mut Vec<usize>,
+    ) {
+        if Arc::ptr_eq(self, other) {
+            return;
+        }
+        match (&**self, &**other) {
+            (Self::Leaf(ours), Self::Leaf(theirs)) => {
+                for (at, (a, b)) in seen.zip(ours.iter().zip(theirs)) {
+                    if !a.get().zip(b.get()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)) {
+                        found.push(at);
+                    }
+                }
+            }
+            (Self::Branch(ours), Self::Branch(theirs)) => {
+                let starts = seen.clone().step_by(capacity(height - 1));
+                for (start, (a, b)) in starts.zip(ours.iter().zip(theirs)) {
+                    if let (Some(a), Some(b)) = (a.get(), b.get()) {
+                        a.differences(b, height - 1, start..seen.end, found);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// This block to be changed, a copy if others have it too; without what stands behind its first
     /// `len` values.
     fn own(block: &mut Arc<Self>, height: u8, len: usize) -> &mut Self {
@@ -219,6 +280,35 @@ impl<T> Block<T> {
             Self::Branch(places) => empty(&mut places[used..]),
         }
         block
+    }
+}
+
+/// A block of a vector, and how high above the values it stands.
+struct Root<'a, T> {
+    block: &'a Arc<Block<T>>,
+    height: u8,
+}
+
+impl<T> Root<'_, T> {
+    /// Collects the positions of `seen` at which the two hold different values. Both hold one at each.
+    fn differences(self, other: Self, seen: Range<usize>, found: &mut Vec<usize>) {
+        // Of a higher one, all that both hold stands in its first place.
+        let height = self.height.min(other.height);
+        let (ours, theirs) = (self.down_to(height), other.down_to(height));
+        if let (Some(ours), Some(theirs)) = (ours, theirs) {
+            ours.block.differences(theirs.block, height, seen, found);
+        }
+    }
+
+    fn down_to(mut self, height: u8) -> Option<Self> {
+        while self.height > height {
+            let Block::Branch(places) = &**self.block else {
+                return None;
+            };
+            self.block = places[0].get()?;
+            self.height -= 1;
+        }
+        Some(self)
     }
 }
 
@@ -390,6 +480,16 @@ mod tests {
             }
             copies.push(now);
             copies.iter().for_each(check);
+            for (before, _) in &copies {
+                for (after, _) in &copies {
+                    let is_other = |at: &usize| {
+                        let (a, b) = (after.get(*at), before.get(*at));
+                        !a.zip(b).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+                    };
+                    let others: Vec<_> = (0..after.len()).filter(is_other).collect();
+                    prop_assert_eq!(after.differences(before), others);
+                }
+            }
         }
     }
 
