@@ -13,28 +13,33 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
-    sync::{Arc, Barrier},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Notify, task::JoinHandle};
 use tower::{
     Service as _,
     balance::p2c::Balance,
     discover::ServiceList,
     load::{CompleteOnResponse, PendingRequests},
 };
-use vine_bench::{node, service, undisturbed};
+use vine_bench::{service, undisturbed};
 use vine_discovery::{
-    Cache, ConsistentHash, LeastLoaded, Pick, Random, RoundRobin, Selector, Strategy, Weighted,
+    Arrangement, Cache, Call, ConsistentHash, LeastLoaded, Peers, Pick, Random, RoundRobin,
+    Selector, Strategy, Weighted,
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
 const NAME: &str = "go.vine.test";
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
+const CHANGES: usize = 400;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -274,43 +279,111 @@ fn two_threads(_: &mut Criterion) {
     }
 }
 
-/// From the call that changes the registry until the selector picks by it.
+/// From the call that changes the registry until the selector picks by it: on a runtime of one thread,
+/// by a task on one of two, and by another thread, which has to wake one of those. Beside it, three
+/// tasks that do nothing but wake one another, since as many hand on a change.
 fn change(_: &mut Criterion) {
-    let runtime = runtime();
+    let one = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let two = runtime();
     for nodes in SIZES {
-        let mut times = runtime.block_on(async {
-            let cache = cache(nodes - 1).await;
-            let selector = Selector::builder(cache.subscribe(NAME))
-                .label("new", "yes")
-                .build();
-            let mut times = Vec::new();
-            for round in 0..200 {
-                let new = node(nodes).with_metadata([("new", "yes"), ("round", "x")]);
-                let new = Node::new(new.id, format!("10.9.9.9:{}", 1_000 + round))
-                    .with_metadata(new.metadata);
-                let new = Arc::new(Service::new(NAME, "v1.0.0").with_node(new));
-                let wanted = new.nodes.nth(0).unwrap().address.clone();
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                let start = Instant::now();
-                cache.register(new).await.unwrap();
-                while selector
-                    .with_pick(|node| node.address != wanted)
-                    .unwrap_or(true)
-                {
-                    std::hint::spin_loop();
-                    tokio::task::yield_now().await;
-                }
-                times.push(start.elapsed());
-            }
-            times
-        });
-        times.sort_unstable();
-        println!(
-            "change to pick, {nodes} nodes: p50 {:?}, p99 {:?}",
-            times[times.len() / 2],
-            times[times.len() * 99 / 100]
-        );
+        print("one thread", nodes, one.block_on(changes(nodes)));
+        let within = two.block_on(two.spawn(changes(nodes))).unwrap();
+        print("a task of two threads", nodes, within);
+        print("another thread", nodes, two.block_on(changes(nodes)));
     }
+    print("one thread, bare tasks", 0, one.block_on(wakes()));
+    let within = two.block_on(two.spawn(wakes())).unwrap();
+    print("a task of two threads, bare tasks", 0, within);
+    print("another thread, bare tasks", 0, two.block_on(wakes()));
+}
+
+fn print(by: &str, nodes: usize, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("change to pick, {nodes} nodes, by {by}: p50 {p50:?}, p99 {p99:?}");
+}
+
+async fn changes(nodes: usize) -> Vec<Duration> {
+    let cache = cache(nodes - 1).await;
+    let selector = Selector::builder(cache.subscribe(NAME))
+        .strategy(Last)
+        .build();
+    selector.ready().await.unwrap();
+    let new = Node::new("new", "10.9.9.9:80");
+    let new = Arc::new(Service::new(NAME, "v1.0.0").with_node(new));
+    let mut times = Vec::new();
+    for round in 0..CHANGES {
+        let comes = round % 2 == 0;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let start = Instant::now();
+        if comes {
+            cache.register(Arc::clone(&new)).await.unwrap();
+        } else {
+            cache.deregister(&new).await.unwrap();
+        }
+        while selector.with_pick(|node| &*node.id == "new").unwrap() != comes {
+            tokio::task::yield_now().await;
+        }
+        times.push(start.elapsed());
+    }
+    times
+}
+
+/// Picks the node that came last.
+#[derive(Debug)]
+struct Last;
+
+impl Strategy for Last {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
+        Box::new(At(peers.len() - 1))
+    }
+}
+
+struct At(usize);
+
+impl Arrangement for At {
+    fn choose(&self, _call: &Call) -> usize {
+        self.0
+    }
+}
+
+async fn wakes() -> Vec<Duration> {
+    let [one, two, three] = [(); 3].map(|()| Arc::new(Notify::new()));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let pass = |from: &Arc<Notify>, to: &Arc<Notify>| {
+        let (from, to) = (Arc::clone(from), Arc::clone(to));
+        tokio::spawn(async move {
+            loop {
+                from.notified().await;
+                to.notify_one();
+            }
+        })
+    };
+    let count = {
+        let (from, seen) = (Arc::clone(&three), Arc::clone(&seen));
+        tokio::spawn(async move {
+            loop {
+                from.notified().await;
+                seen.fetch_add(1, Ordering::Release);
+            }
+        })
+    };
+    let tasks = [pass(&one, &two), pass(&two, &three), count];
+    let mut times = Vec::new();
+    for round in 1..=CHANGES {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let start = Instant::now();
+        one.notify_one();
+        while seen.load(Ordering::Acquire) < round {
+            tokio::task::yield_now().await;
+        }
+        times.push(start.elapsed());
+    }
+    tasks.iter().for_each(JoinHandle::abort);
+    times
 }
 
 criterion_group! {

@@ -39,7 +39,7 @@
 //! - A [`Strategy`] says which node of a tier: [`Random`], [`RoundRobin`], [`Weighted`],
 //!   [`LeastLoaded`], [`ConsistentHash`], or one of your own.
 //! - [`Peer`] is a node and what its calls have shown; it outlasts the tables, until the node's address
-//!   changes or it is gone.
+//!   changes or it is gone. [`Peers`] are those of a tier.
 //! - [`Guard`] is one call: it counts as under way at its peer, and [`report`](Guard::report) says
 //!   how it ended.
 //! - [`Updates`] tells of the nodes that calls may go to, for clients that keep connections.
@@ -84,7 +84,7 @@ mod subscription;
 pub use cache::{Cache, CacheOptions, LossGuard};
 pub use known::{Known, Standing};
 pub use selector::{
-    Considered, Ejection, Exclusion, Fallback, Guard, NoNode, Outcome, Peer, Pick, Selector,
+    Considered, Ejection, Exclusion, Fallback, Guard, NoNode, Outcome, Peer, Peers, Pick, Selector,
     SelectorBuilder, Updates, Verdict,
 };
 pub use strategy::{

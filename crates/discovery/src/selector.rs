@@ -8,7 +8,9 @@ mod guard;
 mod latency;
 mod no_node;
 mod peer;
+mod peers;
 mod pick;
+mod ranks;
 mod roster;
 mod table;
 mod task;
@@ -31,11 +33,12 @@ pub use self::{
     guard::{Guard, Outcome},
     no_node::NoNode,
     peer::Peer,
+    peers::Peers,
     pick::Pick,
     updates::Updates,
 };
 use self::{filter::Filter, peer::Watch, table::Table, task::Task};
-use crate::{Call, Strategy, Subscription};
+use crate::{Call, Strategy, Subscription, strategy::Start};
 
 /// Picks a node of one service for each call: one that fits, by a [`Strategy`].
 ///
@@ -156,7 +159,7 @@ impl Selector {
     ) -> Result<R, NoNode> {
         let core = &*self.0.core;
         let table = core.table.load();
-        match table.choose(pick, None) {
+        match table.choose(pick, &pick.call(None)) {
             Some(peer) => Ok(call(peer.node())),
             None => Err(core.no_node(&table, pick)),
         }
@@ -176,10 +179,12 @@ impl Selector {
     /// [`NoNode`], with why there is none.
     pub fn pick_by(&self, pick: &Pick<'_>) -> Result<Guard, NoNode> {
         let core = &*self.0.core;
-        let start = Instant::now();
+        let instant = Instant::now();
+        let nanos = core.watch.time(instant);
+        let call = pick.call(Some(Start { instant, nanos }));
         let table = core.table.load();
-        match table.choose(pick, Some(start)) {
-            Some(peer) => Ok(Guard::new(peer, start)),
+        match table.choose(pick, &call) {
+            Some(peer) => Ok(Guard::new(peer, nanos)),
             None => Err(core.no_node(&table, pick)),
         }
     }

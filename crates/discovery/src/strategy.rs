@@ -14,7 +14,7 @@ pub use self::{
     consistent_hash::ConsistentHash, least_loaded::LeastLoaded, random::Random,
     round_robin::RoundRobin, weighted::Weighted,
 };
-use crate::Peer;
+use crate::Peers;
 
 /// A rule by which one of several nodes gets a call. A type of your own is as good as those here.
 ///
@@ -22,17 +22,16 @@ use crate::Peer;
 /// arrangement, so that choosing costs nanoseconds.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use vine_discovery::{Arrangement, Call, Peer, Strategy};
+/// use vine_discovery::{Arrangement, Call, Peers, Strategy};
 ///
 /// /// Always the first by id, as long as it is there.
 /// #[derive(Debug)]
 /// struct First;
 ///
 /// impl Strategy for First {
-///     fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
-///         let first = (0..peers.len()).min_by_key(|&at| &peers[at].node().id);
-///         Box::new(Always(first.unwrap_or(0)))
+///     fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
+///         let first = peers.iter().enumerate().min_by_key(|(_, peer)| &peer.node().id);
+///         Box::new(Always(first.map_or(0, |(at, _)| at)))
 ///     }
 /// }
 ///
@@ -46,7 +45,7 @@ use crate::Peer;
 /// ```
 pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// Prepares the choice among these nodes, of which there is at least one.
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement>;
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement>;
 }
 
 /// The call that a node is chosen for.
@@ -56,14 +55,21 @@ pub struct Call {
     /// The hash of what calls are held together by.
     pub key: Option<u64>,
     /// When the node was asked for, if that was needed already: see [`time`](Self::time).
-    pub(crate) start: Option<Instant>,
+    pub(crate) start: Option<Start>,
+}
+
+/// When a call began: on the clock, and in nanoseconds since its selector was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) instant: Instant,
+    pub(crate) nanos: u64,
 }
 
 impl Call {
     /// When the node was asked for. Reads the clock if nobody did.
     #[must_use]
     pub fn time(&self) -> Instant {
-        self.start.unwrap_or_else(Instant::now)
+        self.start.map_or_else(Instant::now, |start| start.instant)
     }
 }
 
@@ -76,7 +82,7 @@ pub trait Arrangement: Send + Sync {
 }
 
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
         (**self).arrange(peers)
     }
 }

@@ -94,6 +94,10 @@ impl Ejected {
         !self.is_empty() && self.0.get(id).is_some_and(|case| case.is_out)
     }
 
+    pub(super) fn any_out(&self) -> bool {
+        self.0.values().any(|case| case.is_out)
+    }
+
     /// When the next one comes back.
     pub(super) fn next(&self) -> Option<Instant> {
         let out = self.0.values().filter(|case| case.is_out);

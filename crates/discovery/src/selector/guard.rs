@@ -1,6 +1,5 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
 use vine_registry::Node;
 
 use super::peer::Peer;
@@ -13,7 +12,8 @@ use super::peer::Peer;
 #[must_use]
 pub struct Guard {
     peer: Arc<Peer>,
-    start: Instant,
+    /// In nanoseconds since the selector was made.
+    start: u64,
     reported: bool,
 }
 
@@ -30,7 +30,7 @@ pub enum Outcome {
 }
 
 impl Guard {
-    pub(super) fn new(peer: &Arc<Peer>, start: Instant) -> Self {
+    pub(super) fn new(peer: &Arc<Peer>, start: u64) -> Self {
         peer.stats.begin();
         Self {
             peer: Arc::clone(peer),
@@ -54,7 +54,8 @@ impl Guard {
     /// How long ago it was picked.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        let now = self.peer.stats.watch.now();
+        Duration::from_nanos(now.saturating_sub(self.start))
     }
 
     /// Says how the call ended, and that it took until now; only the first time counts. Until the

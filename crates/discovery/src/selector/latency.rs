@@ -34,6 +34,7 @@ struct Average {
 impl Latency {
     /// Takes a call in that took so many nanoseconds and ended so many after the selector was made. If
     /// it did not succeed, it took at least so long.
+    #[inline]
     pub(super) fn record(&self, now: u64, took: u64, succeeded: bool) {
         let took = took as f32;
         let at = ticks(now);
@@ -59,6 +60,7 @@ impl Latency {
     }
 
     /// The average in nanoseconds, so many after the selector was made; none before the first call.
+    #[inline]
     pub(super) fn at(&self, now: u64) -> Option<f32> {
         let average = Average::from_bits(self.0.load(Ordering::Relaxed))?;
         Some(average.faded(ticks(now)))

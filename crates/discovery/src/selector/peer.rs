@@ -2,7 +2,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use vine_registry::{Node, Service};
 
 use super::{Outcome, latency::Latency};
+use crate::Call;
 
 /// Who refused a connection is tried again after so long, by one call at a time.
 const REFUSES: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ pub struct Peer {
     /// The service in the node's version.
     version: Arc<str>,
     pub(super) stats: Arc<Stats>,
+    /// Where it stands in the list of its tier. The selector's task alone asks.
+    pub(super) seat: AtomicUsize,
     /// Its address as a part of URLs, once a call needed that.
     #[cfg(feature = "hyper")]
     authority: std::sync::OnceLock<Authority>,
@@ -39,7 +42,7 @@ pub(super) struct Stats {
     refuses_until: AtomicU64,
     /// The selector's task was told, and has not answered by [`reset`](Self::reset).
     told: AtomicBool,
-    watch: Arc<Watch>,
+    pub(super) watch: Arc<Watch>,
 }
 
 /// Whom stats tell of nodes that fail.
@@ -59,6 +62,18 @@ pub(super) struct Told {
     pub(super) stats: Arc<Stats>,
     /// No connection came about.
     pub(super) refused: bool,
+}
+
+impl Watch {
+    /// In nanoseconds since the selector was made.
+    pub(super) fn time(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.start))
+    }
+
+    /// The nanoseconds since the selector was made.
+    pub(super) fn now(&self) -> u64 {
+        self.time(Instant::now())
+    }
 }
 
 impl Stats {
@@ -82,13 +97,12 @@ impl Stats {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes in how a call ended that began at `start`; none if it was cancelled.
-    pub(super) fn report(self: &Arc<Self>, outcome: Option<Outcome>, start: Instant) {
-        let now = Instant::now();
-        let took = nanos(now.saturating_duration_since(start));
+    /// Takes in how a call ended that began so many nanoseconds after the selector; none if it was cancelled.
+    pub(super) fn report(self: &Arc<Self>, outcome: Option<Outcome>, start: u64) {
+        let now = self.watch.now();
         let succeeded = outcome == Some(Outcome::Success);
-        let now = self.time(now);
-        self.latency.record(now, took, succeeded);
+        self.latency
+            .record(now, now.saturating_sub(start), succeeded);
         match outcome {
             Some(Outcome::Success) => self.succeeded(),
             Some(Outcome::Failure) => self.failed(),
@@ -133,11 +147,6 @@ impl Stats {
         self.told.store(false, Ordering::Relaxed);
     }
 
-    /// In nanoseconds since the selector was made.
-    fn time(&self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.watch.start))
-    }
-
     fn load_at(&self, time: u64) -> f32 {
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f32;
         match self.latency.at(time) {
@@ -158,6 +167,7 @@ impl Peer {
             node: Arc::clone(node),
             version: Arc::clone(&service.version),
             stats,
+            seat: AtomicUsize::new(0),
             #[cfg(feature = "hyper")]
             authority: std::sync::OnceLock::new(),
         }
@@ -195,7 +205,7 @@ impl Peer {
     /// fades while there are none. None before the first call.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<Duration> {
-        let nanos = self.stats.latency.at(self.stats.time(now))?;
+        let nanos = self.stats.latency.at(self.stats.watch.time(now))?;
         Some(Duration::from_nanos(nanos as u64))
     }
 
@@ -204,12 +214,15 @@ impl Peer {
     /// there are others.
     #[must_use]
     pub fn load(&self, now: Instant) -> f32 {
-        self.stats.load_at(self.stats.time(now))
+        self.stats.load_at(self.stats.watch.time(now))
     }
 
     /// Whether less [`load`](Self::load) awaits a call there than at another node of the selector.
-    pub(crate) fn is_less_loaded(&self, than: &Self, now: Instant) -> bool {
-        let time = self.stats.time(now);
+    pub(crate) fn is_less_loaded(&self, than: &Self, call: &Call) -> bool {
+        let time = match call.start {
+            Some(start) => start.nanos,
+            None => self.stats.watch.now(),
+        };
         self.stats.load_at(time) < than.stats.load_at(time)
     }
 
@@ -227,7 +240,7 @@ impl Peer {
         if seen == 0 {
             return true;
         }
-        let now = self.stats.time(Instant::now());
+        let now = self.stats.watch.now();
         let next = now + nanos(REFUSES);
         now >= seen
             && until

@@ -1,10 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{peer::Peer, table::Table};
-use crate::Call;
+use crate::{Call, strategy::Start};
 
 /// What a call asks of the choice.
 #[derive(Clone, Copy, Default)]
@@ -47,6 +46,14 @@ impl<'a> Pick<'a> {
         self
     }
 
+    /// What a strategy hears of it.
+    pub(super) const fn call(&self, start: Option<Start>) -> Call {
+        Call {
+            key: self.key,
+            start,
+        }
+    }
+
     /// Whether any node will do.
     pub(super) fn is_free(&self) -> bool {
         self.avoid.is_empty() && self.only.is_none()
@@ -61,30 +68,28 @@ impl<'a> Pick<'a> {
 const ATTEMPTS: u64 = 4;
 
 impl Table {
-    /// The node for a call that begins at `start`.
-    pub(super) fn choose(&self, pick: &Pick<'_>, start: Option<Instant>) -> Option<&Arc<Peer>> {
-        let first = self.tiers.first()?;
-        let key = pick.key;
+    /// The node for a call.
+    pub(super) fn choose(&self, pick: &Pick<'_>, call: &Call) -> Option<&Arc<Peer>> {
         if pick.is_free() {
-            return first.choose(&Call { key, start });
+            return self.tiers.first()?.choose(call);
         }
         for tier in &self.tiers {
             for attempt in 0..ATTEMPTS {
                 // Another step than that of ConsistentHash, so that attempts share no places.
                 let step = attempt.wrapping_mul(0xd1b5_4a32_d192_ed03);
-                let key = key.map(|key| key.wrapping_add(step));
-                if let Some(peer) = tier
-                    .choose(&Call { key, start })
-                    .filter(|peer| !pick.avoids(peer))
-                {
+                let call = Call {
+                    key: call.key.map(|key| key.wrapping_add(step)),
+                    ..*call
+                };
+                if let Some(peer) = tier.choose(&call).filter(|peer| !pick.avoids(peer)) {
                     return Some(peer);
                 }
             }
             // From anywhere, or else the one after those avoided would get all their calls.
             let any = || fastrand::u64(..);
             let start = pick.key.unwrap_or_else(any) as usize % tier.peers.len().max(1);
-            let (before, after) = tier.peers.split_at(start);
-            let mut others = after.iter().chain(before);
+            let positions = (start..tier.peers.len()).chain(0..start);
+            let mut others = positions.filter_map(|at| tier.peers.get(at));
             if let Some(peer) = others.find(|peer| !pick.avoids(peer)) {
                 return Some(peer);
             }

@@ -4,20 +4,27 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use vine_registry::{Node, Service, Services};
+use smallvec::SmallVec;
+use vine_registry::{Node, Nodes, Service, Services};
 
 use super::{
     Config, Exclusion,
+    ejection::Ejected,
     peer::{Peer, Stats, Watch},
+    ranks::{Rank, Ranks},
+    table::Tier,
 };
 use crate::Known;
 
 /// What is thought of each node that is known, from one table to the next: what calls have shown of a
-/// node outlasts a table. Most nodes stand where they stood before, and are not looked at again.
+/// node outlasts a table. Who stands where he stood before is not looked at again.
 #[derive(Default)]
 pub(super) struct Roster {
     live: Versions,
     suspects: Versions,
+    ranks: Ranks,
+    /// Some are ranked as ejected.
+    any_out: bool,
 }
 
 #[derive(Default)]
@@ -26,18 +33,23 @@ struct Versions(Vec<Version>);
 /// The nodes of a version, in the order in which they are listed.
 struct Version {
     service: Arc<Service>,
+    listed: Nodes,
     nodes: Vec<Judged>,
-    /// Which of them were not judged yet.
+    /// Which of them are not judged yet.
     open: Vec<usize>,
 }
 
 /// A node, and whether it fits.
 pub(super) struct Judged {
     node: Arc<Node>,
-    /// None until it is judged.
-    pub(super) verdict: Option<Result<Arc<Peer>, Exclusion>>,
+    /// It vanished with many others.
+    is_suspect: bool,
     /// Whether it is in the preferred zone.
-    pub(super) is_near: bool,
+    is_near: bool,
+    /// None until it is judged.
+    verdict: Option<Result<Arc<Peer>, Exclusion>>,
+    /// Among whom it is, if it fits.
+    pub(super) rank: Option<Rank>,
 }
 
 /// Those that no longer stand where they stood, by id: some stand elsewhere.
@@ -45,30 +57,70 @@ pub(super) struct Judged {
 struct Moved(HashMap<Arc<str>, Arc<Peer>, RandomState>);
 
 impl Roster {
-    /// Takes in what is known now.
-    pub(super) fn renew(&mut self, config: &Config, watch: &Arc<Watch>, known: &Known) {
+    /// Takes in what is known now, and keeps those ejected within their limits.
+    pub(super) fn renew(
+        &mut self,
+        config: &Config,
+        watch: &Arc<Watch>,
+        known: &Known,
+        ejected: &mut Ejected,
+    ) {
+        let Self { ranks, .. } = self;
         let mut moved = Moved::default();
-        self.live.list(&known.services, &mut moved);
-        self.suspects.list(&known.suspects, &mut moved);
-        for versions in [&mut self.live, &mut self.suspects] {
-            versions.judge(config, |node, service| moved.peer(watch, node, service));
+        for (versions, services, is_suspect) in [
+            (&mut self.live, &known.services, false),
+            (&mut self.suspects, &known.suspects, true),
+        ] {
+            versions.list(services, is_suspect, |judged| {
+                ranks.leave(&judged);
+                moved.add(judged);
+            });
         }
+        for versions in [&mut self.live, &mut self.suspects] {
+            versions.judge(config, |judged, service, out| {
+                judged.verdict = Some(match out {
+                    Some(out) => Err(out),
+                    None => Ok(moved.peer(watch, &judged.node, service)),
+                });
+                ranks.enter(judged);
+            });
+        }
+        if !ejected.is_empty() {
+            let processes = self.processes();
+            let is_there = |stats: &Arc<Stats>| processes.contains(&Arc::as_ptr(stats));
+            ejected.keep(&config.ejection, self.ranks.fit(), is_there);
+        }
+        self.rank(ejected);
     }
 
-    /// The nodes that the registry has.
-    pub(super) fn live(&self) -> impl Iterator<Item = &Judged> {
-        self.live.nodes()
+    /// How many nodes fit, those left out that vanished.
+    pub(super) fn fit(&self) -> usize {
+        self.ranks.fit()
     }
 
-    /// Those that vanished with many others.
-    pub(super) fn suspects(&self) -> impl Iterator<Item = &Judged> {
-        self.suspects.nodes()
+    /// Those that fit, arranged.
+    pub(super) fn tiers(&mut self, config: &Config) -> SmallVec<[Tier; 1]> {
+        self.ranks.tiers(config)
     }
 
     /// The processes behind the live nodes that fit.
-    pub(super) fn processes(&self) -> HashSet<*const Stats> {
-        let peers = self.live().filter_map(Judged::peer);
+    fn processes(&self) -> HashSet<*const Stats> {
+        let peers = self.live.nodes().filter_map(Judged::peer);
         peers.map(|peer| Arc::as_ptr(&peer.stats)).collect()
+    }
+
+    fn rank(&mut self, ejected: &Ejected) {
+        let any_out = ejected.any_out();
+        if any_out || self.any_out {
+            for judged in self.live.nodes_mut() {
+                let rank = match ejected.is_out(&judged.node.id) {
+                    true => Rank::Ejected,
+                    false => judged.rank_by_place(),
+                };
+                self.ranks.put(judged, rank);
+            }
+        }
+        self.any_out = any_out;
     }
 }
 
@@ -77,8 +129,12 @@ impl Versions {
         self.0.iter().flat_map(|version| &version.nodes)
     }
 
+    fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Judged> {
+        self.0.iter_mut().flat_map(|version| &mut version.nodes)
+    }
+
     /// Lists the nodes there are now, and leaves those open that were not listed at that place.
-    fn list(&mut self, services: &Services, moved: &mut Moved) {
+    fn list(&mut self, services: &Services, is_suspect: bool, mut leave: impl FnMut(Judged)) {
         let mut before = std::mem::take(&mut self.0);
         for service in services {
             let is_it = |version: &Version| version.service.version == service.version;
@@ -86,28 +142,33 @@ impl Versions {
                 Some(at) => before.swap_remove(at),
                 None => Version::new(service),
             };
-            version.list(service, moved);
+            version.list(service, is_suspect, &mut leave);
             self.0.push(version);
         }
         for gone in before {
-            gone.nodes.into_iter().for_each(|judged| moved.add(judged));
+            gone.nodes.into_iter().for_each(&mut leave);
         }
     }
 
-    fn judge(&mut self, config: &Config, mut peer: impl FnMut(&Arc<Node>, &Service) -> Arc<Peer>) {
+    /// Judges those left open: why they are out, if so.
+    fn judge(
+        &mut self,
+        config: &Config,
+        mut judge: impl FnMut(&mut Judged, &Service, Option<Exclusion>),
+    ) {
         for Version {
             service,
             nodes,
             open,
+            ..
         } in &mut self.0
         {
             let all_out = config.filter.excludes_service(service);
             for at in open.drain(..) {
                 let judged = &mut nodes[at];
-                let node = &judged.node;
-                let out = all_out.or_else(|| config.filter.excludes_node(service, node));
-                judged.is_near = config.is_near(node);
-                judged.verdict = Some(out.map_or_else(|| Ok(peer(node, service)), Err));
+                let out = all_out.or_else(|| config.filter.excludes_node(service, &judged.node));
+                judged.is_near = config.is_near(&judged.node);
+                judge(judged, service, out);
             }
         }
     }
@@ -117,35 +178,45 @@ impl Version {
     fn new(service: &Arc<Service>) -> Self {
         Self {
             service: Arc::clone(service),
+            listed: Nodes::new(),
             nodes: Vec::new(),
             open: Vec::new(),
         }
     }
 
-    fn list(&mut self, service: &Arc<Service>, moved: &mut Moved) {
+    fn list(&mut self, service: &Arc<Service>, is_suspect: bool, leave: &mut impl FnMut(Judged)) {
         // What is said of the service counts for each node.
         let is_same = self.service.metadata == service.metadata
             && self.service.endpoints == service.endpoints;
+        self.open = match is_same {
+            true => service.nodes.differences(&self.listed),
+            false => (0..service.nodes.len()).collect(),
+        };
         self.service = Arc::clone(service);
-        for (at, node) in service.nodes.iter().enumerate() {
+        self.listed = service.nodes.clone();
+        for &at in &self.open {
+            let Some(node) = service.nodes.nth(at) else {
+                continue;
+            };
+            let new = Judged::new(node, is_suspect);
             match self.nodes.get_mut(at) {
-                Some(judged) if is_same && Arc::ptr_eq(&judged.node, node) => continue,
-                Some(judged) => moved.add(std::mem::replace(judged, Judged::new(node))),
-                None => self.nodes.push(Judged::new(node)),
+                Some(judged) => leave(std::mem::replace(judged, new)),
+                None => self.nodes.push(new),
             }
-            self.open.push(at);
         }
         let gone = self.nodes.drain(service.nodes.len()..);
-        gone.for_each(|judged| moved.add(judged));
+        gone.for_each(leave);
     }
 }
 
 impl Judged {
-    fn new(node: &Arc<Node>) -> Self {
+    fn new(node: &Arc<Node>, is_suspect: bool) -> Self {
         Self {
             node: Arc::clone(node),
-            verdict: None,
+            is_suspect,
             is_near: false,
+            verdict: None,
+            rank: None,
         }
     }
 
@@ -153,19 +224,38 @@ impl Judged {
     pub(super) fn peer(&self) -> Option<&Arc<Peer>> {
         self.verdict.as_ref()?.as_ref().ok()
     }
+
+    /// How good it is as long as it does not fail.
+    pub(super) const fn rank_by_place(&self) -> Rank {
+        match (self.is_suspect, self.is_near) {
+            (true, _) => Rank::Suspect,
+            (_, true) => Rank::Near,
+            _ => Rank::Far,
+        }
+    }
+
+    /// Whether it counts as one of its zone, which is healthy or not.
+    pub(super) const fn is_known_near(&self) -> bool {
+        let counts = match self.verdict {
+            Some(Ok(_)) => true,
+            Some(Err(Exclusion::Draining | Exclusion::Down)) => !self.is_suspect,
+            _ => false,
+        };
+        counts && self.is_near
+    }
 }
 
 impl Moved {
     fn add(&mut self, judged: Judged) {
         if let Some(Ok(peer)) = judged.verdict {
-            self.0.insert(Arc::clone(&judged.node.id), peer);
+            self.0.insert(judged.node.id.clone(), peer);
         }
     }
 
     /// The peer as before if nothing changed; a new one at the same address keeps its stats.
-    fn peer(&self, watch: &Arc<Watch>, node: &Arc<Node>, service: &Service) -> Arc<Peer> {
-        match self.0.get(&node.id) {
-            Some(peer) if peer.is(node, service) => Arc::clone(peer),
+    fn peer(&mut self, watch: &Arc<Watch>, node: &Arc<Node>, service: &Service) -> Arc<Peer> {
+        match self.0.remove(&node.id) {
+            Some(peer) if peer.is(node, service) => peer,
             Some(peer) if peer.node().address == node.address => {
                 Arc::new(Peer::new(node, service, Arc::clone(&peer.stats)))
             }
@@ -183,7 +273,7 @@ mod tests {
     use tokio::{sync::mpsc, time::Instant};
 
     use super::*;
-    use crate::{Random, Standing};
+    use crate::{Fallback, Random, Standing, selector::peer::Told};
 
     /// A node by number: its port, whether it is draining, and its version.
     type State = HashMap<u8, (u8, bool, u8)>;
@@ -224,6 +314,7 @@ mod tests {
                 (
                     prop::collection::hash_map(0..8_u8, (0..2_u8, prop::bool::weighted(0.2), 0..2_u8), 0..8),
                     Just((0..8_u8).collect::<Vec<_>>()).prop_shuffle(),
+                    prop::option::of(0..8_u8),
                 ),
                 1..8,
             ),
@@ -237,18 +328,20 @@ mod tests {
                 ejection: crate::Ejection::new(),
             };
             let (mut roster, mut kept) = (Roster::default(), HashMap::new());
+            let mut ejected = Ejected::default();
+            let start = Instant::now();
             let mut before: HashMap<Arc<str>, Arc<Peer>> = HashMap::new();
-            for (state, order) in states {
+            for (state, order, fails) in states {
                 let known = Known {
                     services: services(&order, &state, &mut kept),
                     suspects: Services::new(),
                     standing: Standing::Live,
                 };
-                roster.renew(&config, &watch, &known);
+                roster.renew(&config, &watch, &known, &mut ejected);
                 let listed = known.services.iter().flat_map(|service| &service.nodes);
-                prop_assert!(listed.map(Arc::as_ptr).eq(roster.live().map(|judged| Arc::as_ptr(&judged.node))));
+                prop_assert!(listed.map(Arc::as_ptr).eq(roster.live.nodes().map(|judged| Arc::as_ptr(&judged.node))));
                 let mut now = HashMap::new();
-                for judged in roster.live() {
+                for judged in roster.live.nodes() {
                     let id: u8 = judged.node.id.parse().unwrap();
                     let (_, draining, version) = state[&id];
                     let Some(peer) = judged.peer() else {
@@ -266,6 +359,22 @@ mod tests {
                     );
                     now.insert(Arc::clone(&judged.node.id), Arc::clone(peer));
                 }
+                if let Some(peer) = fails.and_then(|id| now.get(&*id.to_string())) {
+                    let told = Told { id: peer.node().id.clone(), stats: peer.stats.clone(), refused: false };
+                    ejected.fails(&config.ejection, &told, roster.fit(), start);
+                    roster.renew(&config, &watch, &known, &mut ejected);
+                }
+                let tiers = roster.tiers(&config);
+                for tier in &tiers {
+                    let is_out = |peer: &Arc<Peer>| ejected.is_out(&peer.node().id);
+                    let out = tier.fallback == Some(Fallback::Ejected);
+                    prop_assert!(tier.peers.iter().all(|peer| is_out(peer) == out));
+                }
+                let listed = tiers.iter().flat_map(|tier| tier.peers.iter());
+                let listed: HashMap<_, _> = listed.map(|peer| (Arc::clone(&peer.node().id), Arc::as_ptr(peer))).collect();
+                let fit: HashMap<_, _> = now.iter().map(|(id, peer)| (Arc::clone(id), Arc::as_ptr(peer))).collect();
+                prop_assert_eq!(listed, fit);
+                prop_assert_eq!(roster.fit(), now.len());
                 before = now;
             }
         }

@@ -62,7 +62,7 @@ impl Task {
             if told.refused {
                 self.report(&told);
             }
-            let nodes = self.core.table.load().fit();
+            let nodes = self.roster.fit();
             let rules = &self.core.config.ejection;
             if self.ejected.fails(rules, &told, nodes, now) {
                 let service = self.core.subscription.name();

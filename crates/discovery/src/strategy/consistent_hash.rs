@@ -1,24 +1,22 @@
-use std::sync::Arc;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Arrangement, Call, Strategy};
-use crate::Peer;
+use crate::Peers;
 
 /// Calls with the same key go to the same node, in every process that knows the same nodes. When a
 /// node comes or goes, only the keys that it gets or had move. Calls without a key go anywhere.
 ///
-/// Each node has 16 places on a ring, and a key 8; it belongs to the node whose place comes the
+/// Each node has 32 places on a ring, and a key 4; it belongs to the node whose place comes the
 /// closest behind one of its own. That spreads keys as evenly as hundreds of places for each node
 /// would. Source: B. Appleton and M. O'Reilly, Multi-Probe Consistent Hashing, 2015.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConsistentHash;
 
-const PLACES: u64 = 16;
-const PROBES: u64 = 8;
+const PLACES: u64 = 32;
+const PROBES: u64 = 4;
 
 impl Strategy for ConsistentHash {
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
         Box::new(Ring::new(peers))
     }
 }
@@ -29,24 +27,25 @@ struct Ring {
     places: Box<[u32]>,
     owners: Box<[u32]>,
     /// The first place of each stretch of the ring, by number. Places are found by where they are to be
-    /// expected; there are more stretches than places.
+    /// expected; there are about as many stretches as places.
     stretches: Box<[u32]>,
     shift: u32,
 }
 
 impl Ring {
-    fn new(peers: &[Arc<Peer>]) -> Self {
-        let mut places: Box<[u64]> = peers
+    fn new(peers: &Peers) -> Self {
+        let ids: Vec<_> = peers.iter().map(|peer| &*peer.node().id).collect();
+        let mut places: Box<[u64]> = ids
             .iter()
             .zip(0..)
-            .flat_map(|(peer, owner)| {
-                let id = xxh3_64(peer.node().id.as_bytes());
+            .flat_map(|(id, owner)| {
+                let id = xxh3_64(id.as_bytes());
                 (0..PLACES).map(move |place| pack(nth(id, place), owner))
             })
             .collect();
         places.sort_unstable();
         // Ties by id, not by where the node stands in this process.
-        let id = |place: u64| &peers[low(place) as usize].node().id;
+        let id = |place: u64| ids[low(place) as usize];
         for same in places.chunk_by_mut(|a, b| high(*a) == high(*b)) {
             same.sort_unstable_by(|a, b| id(*a).cmp(id(*b)));
         }
@@ -79,7 +78,7 @@ impl Ring {
 
 /// For each stretch, the first place that is not before it.
 fn stretches(places: &[u32]) -> (Box<[u32]>, u32) {
-    let bits = (2 * places.len()).next_power_of_two().ilog2().min(31);
+    let bits = places.len().next_power_of_two().ilog2().clamp(1, 31);
     let shift = u32::BITS - bits;
     let mut next = 0;
     let firsts = (0..1_usize << bits).map(|stretch| {

@@ -1,14 +1,12 @@
-use std::sync::Arc;
-
 use super::{Arrangement, Call, Strategy};
-use crate::Peer;
+use crate::Peers;
 
 /// Each node as likely as another.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random;
 
 impl Strategy for Random {
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
         Box::new(Among(peers.len()))
     }
 }

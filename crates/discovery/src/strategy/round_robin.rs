@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Arrangement, Call, Strategy};
-use crate::Peer;
+use crate::Peers;
 
 /// One node after the other.
 ///
@@ -41,7 +41,7 @@ impl Default for RoundRobin {
 }
 
 impl Strategy for RoundRobin {
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
         Box::new(Turns {
             cursors: Arc::clone(&self.0),
             len: Divisor::new(peers.len()),

@@ -1,7 +1,5 @@
-use std::sync::Arc;
-
 use super::{Arrangement, Call, Strategy};
-use crate::Peer;
+use crate::Peers;
 
 /// Each node as likely as its weight says: `vine.weight` in its metadata, a positive number; 1 if
 /// there is none.
@@ -9,7 +7,7 @@ use crate::Peer;
 pub struct Weighted;
 
 impl Strategy for Weighted {
-    fn arrange(&self, peers: &Arc<[Arc<Peer>]>) -> Box<dyn Arrangement> {
+    fn arrange(&self, peers: &Peers) -> Box<dyn Arrangement> {
         Box::new(Alias::new(peers.iter().map(|peer| peer.weight()).collect()))
     }
 }
