@@ -21,21 +21,25 @@ impl Strategy for ConsistentHash {
     }
 }
 
+/// The places round the ring, spread over twice as many slots: each as near as may be to where its
+/// height on the ring would have it, never before that, and all in their order. A slot that none needs
+/// repeats the next place, and behind all stands the first one again. So whoever looks for a place finds
+/// it in one or two steps, on a line of the processor's cache or two.
 struct Ring {
-    /// The places in their order, and one beyond all that no place can be behind. Apart from whose they
-    /// are, so that many of them stay in the cache of the processor.
-    places: Box<[u32]>,
-    owners: Box<[u32]>,
-    /// The first place of each stretch of the ring, by number. Places are found by where they are to be
-    /// expected; there are about as many stretches as places.
-    stretches: Box<[u32]>,
+    slots: Box<[Place]>,
     shift: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    at: u32,
+    owner: u32,
 }
 
 impl Ring {
     fn new(peers: &Peers) -> Self {
         let ids: Vec<_> = peers.iter().map(|peer| &*peer.node().id).collect();
-        let mut places: Box<[u64]> = ids
+        let mut places: Vec<_> = ids
             .iter()
             .zip(0..)
             .flat_map(|(id, owner)| {
@@ -49,47 +53,37 @@ impl Ring {
         for same in places.chunk_by_mut(|a, b| high(*a) == high(*b)) {
             same.sort_unstable_by(|a, b| id(*a).cmp(id(*b)));
         }
-        let owners = places.iter().map(|place| low(*place)).collect();
-        let places: Box<[u32]> = places
-            .iter()
-            .map(|place| high(*place))
-            .chain([u32::MAX])
-            .collect();
-        let (stretches, shift) = stretches(&places);
+        let bits = (2 * places.len()).next_power_of_two().ilog2().clamp(1, 31);
+        let shift = u32::BITS - bits;
+        let mut slots = Vec::with_capacity((1 << bits) + 1);
+        for place in &places {
+            let (at, owner) = (high(*place), low(*place));
+            let home = (at >> shift) as usize;
+            let len = home.max(slots.len()) + 1;
+            slots.resize(len, Place { at, owner });
+        }
+        let owner = places.first().map_or(0, |first| low(*first));
+        let end = Place {
+            at: u32::MAX,
+            owner,
+        };
+        slots.resize(slots.len().max(1 << bits) + 1, end);
         Self {
-            places,
-            owners,
-            stretches,
+            slots: slots.into(),
             shift,
         }
     }
 
-    /// The number of the first place at or behind this one, round the ring.
+    /// The slot of the first place at or behind this one, round the ring.
     fn behind(&self, at: u32) -> usize {
-        let mut next = self.stretches[(at >> self.shift) as usize] as usize;
+        let mut next = (at >> self.shift) as usize;
         // Mostly as far as it goes; whether one step or none can't be foreseen, so it is no branch.
-        next += usize::from(self.places[next] < at);
-        while self.places[next] < at {
+        next += usize::from(self.slots[next].at < at);
+        while self.slots[next].at < at {
             next += 1;
         }
-        if next < self.owners.len() { next } else { 0 }
+        next
     }
-}
-
-/// For each stretch, the first place that is not before it.
-fn stretches(places: &[u32]) -> (Box<[u32]>, u32) {
-    let bits = places.len().next_power_of_two().ilog2().clamp(1, 31);
-    let shift = u32::BITS - bits;
-    let mut next = 0;
-    let firsts = (0..1_usize << bits).map(|stretch| {
-        let before = |place: u32| ((place >> shift) as usize) < stretch;
-        // The last one is before none.
-        while before(places[next]) {
-            next += 1;
-        }
-        next as u32
-    });
-    (firsts.collect(), shift)
 }
 
 impl Arrangement for Ring {
@@ -97,12 +91,12 @@ impl Arrangement for Ring {
         let key = call.key.unwrap_or_else(|| fastrand::u64(..));
         let probes = (0..PROBES).map(|probe| {
             let at = nth(key, probe);
-            let place = self.behind(at);
-            pack(self.places[place].wrapping_sub(at), place as u32)
+            let slot = self.behind(at);
+            pack(self.slots[slot].at - at, slot as u32)
         });
         // Of two as close, the one that comes first on the ring, as in every process.
         let closest = probes.min().map_or(0, low);
-        self.owners[closest as usize] as usize
+        self.slots[closest as usize].owner as usize
     }
 }
 
