@@ -1,6 +1,6 @@
 //! Calls an HTTP service by name, by the client that Rust programs have for that.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -11,10 +11,10 @@ use hyper::{
 use tokio::time::Instant;
 use vine::{Node, Registry};
 use vine_discovery::{
-    Cache, ConsistentHash, LeastLoaded, Random, RoundRobin, Selector, Weighted,
+    Cache, ConsistentHash, LeastLoaded, NoNode, Random, RoundRobin, Selector, Weighted,
     clients::{
-        Ending,
-        http::{Idempotent, Key, Trail},
+        CallError, Ending,
+        http::{Idempotent, Key, Trail, Tried},
         hyper::Client,
     },
 };
@@ -85,6 +85,12 @@ impl Caller {
         &self.selector
     }
 
+    /// Waits until there is somebody to call.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let ready = self.selector.ready().await;
+        ready.map_err(|error| Failure::Failed(nobody(&error)))
+    }
+
     /// Calls a node, and another one if that has not seen the call; or says why nothing came back.
     pub(crate) async fn call(&self) -> Result<Answer, String> {
         let (start, trail) = (Instant::now(), Trail::new());
@@ -92,15 +98,15 @@ impl Caller {
         request.extensions_mut().insert(trail.clone());
         let call = async {
             let answer = self.client.request(request).await;
-            let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+            let (head, body) = answer.map_err(|error| unanswered(&error))?.into_parts();
             let body = body.collect().await;
-            let body = body.map_err(|error| at_last(&trail, &with_causes(&error)))?;
+            let body = body.map_err(|error| self.at_last(&trail, &with_causes(&error)))?;
             Ok((head, body.to_bytes()))
         };
         let done = tokio::time::timeout(self.timeout, call).await;
         let (head, body) = done.unwrap_or_else(|_| {
             let reason = format!("no answer within {:?}; see --timeout", self.timeout);
-            Err(at_last(&trail, &reason))
+            Err(self.at_last(&trail, &reason))
         })?;
         let mut tried = trail.tried();
         let last = tried.pop();
@@ -116,14 +122,48 @@ impl Caller {
             refused: refused.map(|tried| tried.node).collect(),
         })
     }
+
+    /// What went wrong at the node that the call was tried on last.
+    fn at_last(&self, trail: &Trail, reason: &str) -> String {
+        let service = self.selector.subscription().name();
+        match trail.tried().last() {
+            Some(Tried { node, .. }) => {
+                format!(
+                    "node {} of {service} at {}: {reason}",
+                    node.id, node.address
+                )
+            }
+            None => format!("{service}: {reason}"),
+        }
+    }
 }
 
-/// What went wrong at the node that the call was tried on last.
-fn at_last(trail: &Trail, reason: &str) -> String {
-    match trail.tried().last() {
-        Some(last) => format!("node {} at {}: {reason}", last.node.id, last.node.address),
-        None => reason.to_owned(),
+/// Why no answer came, and what to do.
+fn unanswered(error: &CallError) -> String {
+    match error {
+        CallError::NoNode(error) => nobody(error),
+        CallError::Failed { source, .. } if is_no_http(&**source) => {
+            format!("{error}; does it speak HTTP/1.1?")
+        }
+        _ => error.to_string(),
     }
+}
+
+/// Why there is nobody to call, and what to do.
+fn nobody(error: &NoNode) -> String {
+    match error {
+        NoNode::NotFound { .. } => {
+            format!("{error} 'vine list --all-namespaces' shows what there is")
+        }
+        NoNode::Excluded { .. } => format!("{error}; 'vine call --explain' says why"),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether something came that is no answer of HTTP/1.
+fn is_no_http(error: &(dyn Error + 'static)) -> bool {
+    let is_parse = |error: &hyper::Error| error.is_parse();
+    error.downcast_ref().is_some_and(is_parse) || error.source().is_some_and(is_no_http)
 }
 
 fn request(target: &Target) -> Result<Request<Full<Bytes>>, Failure> {

@@ -2,13 +2,14 @@
 
 use std::{
     error::Error,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::error::ErrorKind;
 
-use crate::output::escaped;
+use crate::{args, output::escaped};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -82,30 +83,44 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
         _ => {
-            complain(&one_line(&error.render().to_string()));
+            let words: Vec<_> = std::env::args_os().collect();
+            complain(&one_line(&error.render().to_string(), &words));
             ExitCode::from(2)
         }
     }
 }
 
-/// What clap says in a paragraph, as one line.
-fn one_line(rendered: &str) -> String {
-    let mut usage = "vine";
+/// What clap says of these words in a paragraph, as one line.
+fn one_line(rendered: &str, words: &[OsString]) -> String {
+    let mut usage = None;
     let mut message = Vec::new();
     for line in rendered.lines().map(str::trim) {
         if let Some(line) = line.strip_prefix("Usage: ") {
-            usage = line;
+            usage = Some(line);
         } else if !line.is_empty() && !line.starts_with("For more information") {
             message.push(line);
         }
     }
-    // The command's own words: what follows them is options and values.
-    let command: Vec<_> = usage
-        .split_whitespace()
-        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
-        .collect();
+    let command = command(usage, words);
     let message = message.join(" ").replace(" tip: ", "; ");
-    escaped(&format!("{message}; see '{} --help'", command.join(" "))).into_owned()
+    escaped(&format!("{message}; see '{command} --help'")).into_owned()
+}
+
+/// Whose help to read, by clap's line of usage or by the words themselves: of a wrong value clap gives
+/// no usage.
+fn command(usage: Option<&str>, words: &[OsString]) -> String {
+    if let Some(usage) = usage {
+        // The command's own words: what follows them is options and values.
+        let words = usage.split_whitespace();
+        let words = words.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+        return words.collect::<Vec<_>>().join(" ");
+    }
+    let program = args::command();
+    let mut words = words.iter().skip(1);
+    match words.find_map(|word| program.find_subcommand(word)) {
+        Some(command) => format!("vine {}", command.get_name()),
+        None => "vine".to_owned(),
+    }
 }
 
 fn complain(message: &str) {
@@ -116,11 +131,11 @@ fn complain(message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args;
 
     fn complaint(line: &str) -> String {
-        let error = args::command().try_get_matches_from(line.split_whitespace());
-        one_line(&error.unwrap_err().render().to_string())
+        let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        let error = args::command().try_get_matches_from(&words).unwrap_err();
+        one_line(&error.render().to_string(), &words)
     }
 
     #[test]

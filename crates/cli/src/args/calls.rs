@@ -21,11 +21,11 @@ pub(crate) struct Bench {
     pub(crate) target: Target,
 
     /// How many calls are under way at a time
-    #[arg(short = 'c', long, value_name = "N", default_value = "50")]
+    #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = count)]
     pub(crate) concurrency: NonZeroUsize,
 
     /// How many calls
-    #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "10000", value_parser = count)]
     pub(crate) calls: NonZeroUsize,
 }
 
@@ -84,6 +84,10 @@ pub(crate) enum Strategy {
     #[default]
     LeastLoaded,
     ConsistentHash,
+}
+
+fn count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "not a number of at least 1")
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

@@ -2,8 +2,8 @@ use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,41 +29,44 @@ pub(crate) async fn bench(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let caller = Arc::new(Caller::new(&what.target, registry).await?);
-    caller
-        .selector()
-        .ready()
-        .await
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    caller.ready().await?;
     let mut interrupt = Interrupt::listen()?;
     let calls = what.calls.get();
     let progress = Arc::new(Progress::new(calls));
     let start = Instant::now();
     let mut callers = JoinSet::new();
+    let results = Arc::new(Mutex::new(Results::default()));
     for _ in 0..what.concurrency.get().min(calls) {
-        callers.spawn(run(Arc::clone(&caller), Arc::clone(&progress)));
+        callers.spawn(run(
+            Arc::clone(&caller),
+            Arc::clone(&progress),
+            Arc::clone(&results),
+        ));
     }
-    let mut results = Results::default();
     let mut ticks = interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let shows = std::io::stderr().is_terminal();
     loop {
         tokio::select! {
             done = callers.join_next() => match done {
-                Some(Ok(part)) => results.add(part),
+                Some(Ok(())) => {}
                 Some(Err(error)) => return Err(Failure::Failed(error.to_string())),
                 None => break,
             },
             _ = ticks.tick(), if shows => progress.show(start.elapsed()),
-            // Those under way come to their end.
-            () = interrupt.wait() => progress.stop(),
+            // Those under way come to their end, unless that is already all that is waited for.
+            () = interrupt.wait() => if !progress.stop() {
+                callers.shutdown().await;
+                lock(&results).give_up(progress.under_way());
+            },
         }
     }
     let took = start.elapsed();
     if shows {
         progress.clear();
     }
-    let failed = results.failed;
-    let reason = results.reason.take();
+    let results = std::mem::take(&mut *lock(&results));
+    let (failed, reason) = (results.failed, results.reason);
     let measured_calls = Measured::new(results.latencies, results.nodes, failed, took);
     if output.is_json() {
         output.json(&measured_calls).await?;
@@ -80,12 +83,12 @@ pub(crate) async fn bench(
 }
 
 /// Calls until all calls are begun.
-async fn run(caller: Arc<Caller>, progress: Arc<Progress>) -> Results {
-    let mut results = Results::default();
+async fn run(caller: Arc<Caller>, progress: Arc<Progress>, results: Arc<Mutex<Results>>) {
     while progress.begin() {
         let start = Instant::now();
         let answer = caller.call().await;
         progress.done.fetch_add(1, Ordering::Relaxed);
+        let mut results = lock(&results);
         match answer {
             Ok(answer) => {
                 let id = answer.node.id.to_string();
@@ -99,7 +102,10 @@ async fn run(caller: Arc<Caller>, progress: Arc<Progress>) -> Results {
             Err(reason) => results.fail(reason),
         }
     }
-    results
+}
+
+fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
+    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the calls have shown.
@@ -119,19 +125,19 @@ impl Results {
         self.reason.get_or_insert(reason);
     }
 
-    fn add(&mut self, part: Self) {
-        self.latencies.extend(part.latencies);
-        for (id, count) in part.nodes {
-            *self.nodes.entry(id).or_default() += count;
+    fn give_up(&mut self, calls: usize) {
+        if calls > 0 {
+            self.fail("interrupted before it was answered".to_owned());
+            self.failed += calls - 1;
         }
-        self.failed += part.failed;
-        self.reason = self.reason.take().or(part.reason);
     }
 }
 
 /// How many calls are begun and done.
 struct Progress {
     calls: usize,
+    stopped: AtomicBool,
+    /// Of which each caller's last one is not made.
     begun: AtomicUsize,
     done: AtomicUsize,
 }
@@ -140,6 +146,7 @@ impl Progress {
     fn new(calls: usize) -> Self {
         Self {
             calls,
+            stopped: AtomicBool::new(false),
             begun: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
         }
@@ -147,11 +154,20 @@ impl Progress {
 
     /// Whether one more is to be made.
     fn begin(&self) -> bool {
-        self.begun.fetch_add(1, Ordering::Relaxed) < self.calls
+        !self.stopped.load(Ordering::Relaxed)
+            && self.begun.fetch_add(1, Ordering::Relaxed) < self.calls
     }
 
-    fn stop(&self) {
-        self.begun.store(self.calls, Ordering::Relaxed);
+    /// Begins no more; whether there was one left to begin.
+    fn stop(&self) -> bool {
+        let was_stopped = self.stopped.swap(true, Ordering::Relaxed);
+        !was_stopped && self.begun.load(Ordering::Relaxed) < self.calls
+    }
+
+    /// How many are begun and not done.
+    fn under_way(&self) -> usize {
+        let begun = self.begun.load(Ordering::Relaxed).min(self.calls);
+        begun.saturating_sub(self.done.load(Ordering::Relaxed))
     }
 
     /// A bar on standard error, in the place of the last one.

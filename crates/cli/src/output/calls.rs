@@ -151,7 +151,7 @@ pub(crate) fn measured(measured: &Measured, paint: Paint) -> String {
         styles::GOOD
     };
     text.push_str(&paint.paint(style, &failed));
-    text.push_str("\n\n");
+    text.push('\n');
     let mut latency = Table::new([("LATENCY", Align::Left), ("MS", Align::Right)]);
     for (name, _) in PERCENTILES {
         if let Some(seconds) = measured.latency_seconds.get(name) {
@@ -161,8 +161,10 @@ pub(crate) fn measured(measured: &Measured, paint: Paint) -> String {
             ]);
         }
     }
-    text.push_str(&latency.render(paint, ""));
-    text.push('\n');
+    if !measured.latency_seconds.is_empty() {
+        text.push('\n');
+        text.push_str(&latency.render(paint, ""));
+    }
     let mut nodes = Table::new([
         ("NODE", Align::Left),
         ("ANSWERS", Align::Right),
@@ -177,7 +179,10 @@ pub(crate) fn measured(measured: &Measured, paint: Paint) -> String {
             Cell::new(styles::PLAIN, &format!("{share:.1} %")),
         ]);
     }
-    text.push_str(&nodes.render(paint, ""));
+    if !measured.nodes.is_empty() {
+        text.push('\n');
+        text.push_str(&nodes.render(paint, ""));
+    }
     text
 }
 
@@ -204,6 +209,7 @@ mod tests {
         let measured = Measured::new(Vec::new(), BTreeMap::new(), 3, Duration::from_secs(1));
         let json = serde_json::to_value(&measured).unwrap();
         assert_eq!(json["latency_seconds"], serde_json::json!({}));
-        assert!(super::measured(&measured, Paint(false)).contains("3 failed"));
+        let text = super::measured(&measured, Paint(false));
+        assert_eq!(text, "3 calls in 1.00 s, 3 a second; 3 failed\n");
     }
 }

@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{mdns::Network, process::Running};
@@ -152,6 +153,49 @@ fn a_node_that_refuses_is_passed_over() {
         });
         assert_eq!(json["node"]["id"], "alive");
     }
+}
+
+/// A gRPC server answers so to who does not know its protocol.
+#[test]
+fn what_is_no_http_is_said_so() {
+    let network = Network::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _a = register(&network, "a", "v1", port);
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let mut request = [0; 4];
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let done = connection.read_exact(&mut request);
+            done.and_then(|()| connection.write_all(&settings)).unwrap();
+            // Until the other one has enough.
+            let _ = std::io::copy(&mut connection, &mut std::io::sink());
+        }
+    });
+    let ended = network.run(&format!("call {NAME} /"));
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    let of = format!("error: node a of {NAME} at 127.0.0.1:{port}: ");
+    assert!(ended.stderr.starts_with(&of), "{}", ended.stderr);
+    let remedy = "; does it speak HTTP/1.1?\n";
+    assert!(ended.stderr.ends_with(remedy), "{}", ended.stderr);
+}
+
+#[test]
+fn a_bench_that_waits_for_its_last_answers_ends_when_asked_to() {
+    let network = Network::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _hangs = register(&network, "hangs", "v1", port);
+    let words = format!("bench {NAME} / -c 2 -n 2 --timeout 1h");
+    let bench = network.start(&words);
+    // Both calls are there, and get no answer.
+    let calls = [listener.accept().unwrap(), listener.accept().unwrap()];
+    bench.signal(Signal::SIGINT);
+    let ended = bench.end();
+    assert_eq!(ended.code, Some(1));
+    let expected = "error: 2 calls failed, the first one: interrupted before it was answered\n";
+    assert_eq!(ended.stderr, expected);
+    drop(calls);
 }
 
 #[test]

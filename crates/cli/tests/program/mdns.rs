@@ -72,7 +72,7 @@ impl Network {
         });
     }
 
-    fn start(&self, words: &str) -> Running {
+    pub(crate) fn start(&self, words: &str) -> Running {
         Running::start(&mut self.vine(words))
     }
 
