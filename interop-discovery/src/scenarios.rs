@@ -85,6 +85,10 @@ pub(crate) async fn run(filters: &[&str], full: bool) -> bool {
             println!("FAILED  {name} ({took} ms): {outcome:?}");
         }
     }
+    if passed + failed == 0 {
+        println!("no scenario is called {}", filters.join(" or "));
+        return false;
+    }
     println!("{passed} passed, {failed} failed");
-    failed == 0 && passed > 0
+    failed == 0
 }
