@@ -3,7 +3,7 @@
 //! - [`Cluster`]: one or three members in a folder of their own; kill, pause, restart, wipe, restore.
 //! - [`Client`]: bare calls, for what a test does behind the registry's back.
 //! - [`Certificates`]: an authority, a server and a client, made for one test.
-//! - [`Turn`]: a cluster that the tests of one program use one after the other.
+//! - [`Turn`]: one of a few clusters that the tests of one program use one after the other.
 //! - [`Proxy`]: a connection that delays, hangs, is reset or refused, and is counted.
 //!
 //! The server is that of the crate `etcd-bin-vendored`, or the program that `VINE_ETCD_BIN` names.

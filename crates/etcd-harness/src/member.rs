@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use nix::{
@@ -69,6 +70,14 @@ impl Member {
     /// Stops it from doing anything, with all its connections open, as by `kill -STOP`.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // Its threads go on until one of them takes the signal, which may be long on a busy machine.
+        while self
+            .process
+            .as_ref()
+            .is_some_and(|process| is_going_on(process.pid()))
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on after [`pause`](Self::pause).
@@ -112,6 +121,19 @@ impl Member {
         };
         kill(process.pid(), signal).unwrap();
     }
+}
+
+/// Whether a thread of a process is not stopped, as far as the system tells: Linux does.
+fn is_going_on(pid: Pid) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let mut states = threads.flatten().filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything.
+        stat.rsplit_once(") ")?.1.chars().next()
+    });
+    states.any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
 }
 
 /// A server, and a shell that kills it when this process is gone.

@@ -172,7 +172,8 @@ impl Contents {
             let mut new = Entry {
                 owner: holder.owner.clone(),
                 changed: revision,
-                expires: now() + service.ttl.unwrap_or(ORPHANED).as_millis() as u64,
+                // One more, for `now` leaves out what is less than a millisecond.
+                expires: now() + service.ttl.unwrap_or(ORPHANED).as_millis() as u64 + 1,
                 service,
             };
             holder.nodes.insert(key.clone(), false);
