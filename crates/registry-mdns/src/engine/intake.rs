@@ -185,7 +185,16 @@ impl Engine {
                     self.rescue(now, name, said, origin);
                     false
                 }
-                Some(version) => !self.contest(now, name, &version) && !is_goodbye,
+                // Who leaves contests nothing any more, nor does what he said before.
+                Some(version) if is_goodbye => {
+                    if !origin.is_weak() && version.has_epoch() {
+                        self.cache.bury(now, name, version);
+                    }
+                    self.outlive(now, key);
+                    false
+                }
+                Some(version) if self.is_late(now, name, &version) => false,
+                Some(version) => !self.contest(now, name, &version),
                 None => {
                     if contradicts && !is_goodbye && !origin.is_weak() {
                         self.announce_again(now, key);
@@ -202,25 +211,30 @@ impl Engine {
         if is_own || is_goodbye && origin.is_weak() {
             return Verdict::Ignore;
         }
+        let known = self.cache.instances.get(name);
+        let held = known.and_then(|known| known.srv.as_ref());
+        let is_held = said
+            .srv
+            .is_some_and(|(srv, _)| held.is_some_and(|(held, _)| held == srv));
         let buried = version
             .as_ref()
             .and_then(|version| self.cache.buried(now, name, version));
-        if let Some(burial) = buried {
+        if let Some(burial) = &buried
+            && !(is_goodbye && is_held)
+        {
             return Verdict::Late((!burial.is_own).then_some(burial.until));
         }
-        let known = self.cache.instances.get(name);
         if is_outdated(known, version.as_ref(), facts.as_deref(), said) {
             return Verdict::Ignore;
         }
-        let Some((srv, 0)) = said.srv else {
+        if !is_goodbye {
             return Verdict::Take(facts);
-        };
+        }
         // The target names the process that says goodbye. Who registered the node before it has
-        // been replaced by it, and says nothing.
-        let held = known.and_then(|known| known.srv.as_ref());
-        let is_over = held.is_some_and(|(held, _)| held == srv)
-            || version.as_ref().is_some_and(Version::has_epoch);
-        if let Some(version) = version.filter(Version::has_epoch) {
+        // been replaced by it.
+        let version = version.filter(Version::has_epoch);
+        let is_over = is_held || version.is_some();
+        if let Some(version) = version.filter(|_| buried.is_none()) {
             self.cache.bury(now, name, version);
         }
         if is_over {
@@ -228,6 +242,12 @@ impl Engine {
         } else {
             Verdict::Ignore
         }
+    }
+
+    /// Whether whoever says this has said goodbye, so that it comes late.
+    pub(super) fn is_late(&self, now: Instant, name: &Name, version: &Version) -> bool {
+        let buried = self.cache.buried(now, name, version);
+        buried.is_some_and(|burial| burial.is_own)
     }
 
     /// RFC 6762 section 6.6: somebody said that a record of one's own ends sooner than it does.

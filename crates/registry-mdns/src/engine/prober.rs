@@ -79,6 +79,10 @@ impl Schedule {
         self.0 = VecDeque::from([(at, Step::Yield)]);
     }
 
+    fn yields(&self) -> bool {
+        self.0.iter().any(|(_, step)| *step == Step::Yield)
+    }
+
     /// Adds a step, unless it is to be done by then anyway.
     fn add(&mut self, at: Instant, step: Step) {
         let planned = |(when, what): &(Instant, Step)| {
@@ -329,7 +333,7 @@ impl Engine {
                     own.updates.spend();
                     self.batch.announcements.entry(key).or_insert(false);
                 }
-                Step::Yield => return self.lose(key),
+                Step::Yield => return self.lose(now, key),
             }
         }
         if established {
@@ -367,7 +371,12 @@ impl Engine {
     }
 
     pub(super) fn deregister_node(&mut self, now: Instant, key: NodeKey) -> bool {
-        let records = self.goodbye_records(key);
+        let answers = [
+            Answer::Listed(key),
+            Answer::Named(key),
+            Answer::Instance(key),
+        ];
+        let records = self.goodbye_records(&answers);
         let version = self.own.get(key).map(|own| self.own.version(own));
         let Some(own) = self.forget_own(key) else {
             return false;
@@ -375,27 +384,28 @@ impl Engine {
         if let Some(version) = version {
             self.cache.bury(now, &own.instance, version);
         }
-        let goodbye = Goodbye {
-            at: now + SECOND,
-            instance: own.instance,
-            records,
-        };
-        self.timers
-            .set(&mut self.goodbye_alarm, goodbye.at, || Timer::Goodbyes);
-        self.batch.goodbyes.push(goodbye.records.clone());
-        self.goodbyes.push(goodbye);
+        self.batch.goodbyes.push(records.clone());
+        self.say_later(now, own.instance, records);
         self.elect(&own.identity, Ending::Lost);
         true
     }
 
-    fn goodbye_records(&self, key: NodeKey) -> Vec<Record> {
+    /// Says a goodbye in a second, unless the name is registered again by then.
+    fn say_later(&mut self, now: Instant, instance: Name, records: Vec<Record>) {
+        let goodbye = Goodbye {
+            at: now + SECOND,
+            instance,
+            records,
+        };
+        self.timers
+            .set(&mut self.goodbye_alarm, goodbye.at, || Timer::Goodbyes);
+        self.goodbyes.push(goodbye);
+    }
+
+    fn goodbye_records(&self, answers: &[Answer]) -> Vec<Record> {
         let mut records = Vec::new();
-        for answer in [
-            Answer::Listed(key),
-            Answer::Named(key),
-            Answer::Instance(key),
-        ] {
-            self.own.records(&self.names, answer, None, &mut records);
+        for answer in answers {
+            self.own.records(&self.names, *answer, None, &mut records);
         }
         for record in &mut records {
             record.ttl = 0;
@@ -456,7 +466,7 @@ impl Engine {
             self.announce_again(now, key);
             return true;
         }
-        self.lose(key);
+        self.lose(now, key);
         false
     }
 
@@ -480,11 +490,31 @@ impl Engine {
         true
     }
 
-    fn lose(&mut self, key: NodeKey) {
+    /// Another holder of the id of a registration says goodbye: it stays, also where it was to be left
+    /// to him, and all others who heard him are told so.
+    pub(super) fn outlive(&mut self, now: Instant, key: NodeKey) {
+        let first_probe = Duration::from_millis(self.random.u64(0..=250));
+        let Some(own) = self.own.get_mut(key) else {
+            return;
+        };
+        if own.schedule.yields() {
+            own.schedule = Schedule::begin(now, first_probe);
+            self.arm_own(key);
+        } else {
+            self.announce_again(now, key);
+        }
+    }
+
+    /// The goodbye is for those who heard the other holder's goodbye before they heard of this one.
+    /// It comes when all others have heard of the other one, to whom it means nothing, and leaves out
+    /// the pointers, which are the other one's as well.
+    fn lose(&mut self, now: Instant, key: NodeKey) {
+        let records = self.goodbye_records(&[Answer::Instance(key)]);
         if let Some(own) = self.forget_own(key) {
             tracing::debug!(node = ?own.identity, "somebody else registered this id later");
             self.events.push_back(EngineEvent::Replaced(key));
             self.elect(&own.identity, Ending::Lost);
+            self.say_later(now, own.instance, records);
         }
     }
 }

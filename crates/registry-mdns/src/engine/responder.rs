@@ -165,8 +165,10 @@ impl Engine {
             };
             let is_established = own.established;
             let is_held = match self.proposed(name, &message.authorities) {
-                Some(version) => !self.yields(now, key, &version),
-                None => true,
+                Some(version) if !self.is_late(now, name, &version) => {
+                    !self.yields(now, key, &version)
+                }
+                _ => true,
             };
             if is_held && is_established {
                 self.plan(now, asker.link, Answer::Instance(key), now, DEFENCE_RATE);

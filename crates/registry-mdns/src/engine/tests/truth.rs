@@ -299,3 +299,32 @@ proptest! {
         world.check();
     }
 }
+
+/// A holder whose clock is ahead leaves before others register its id, and what it said comes late,
+/// to some before its goodbye and to some after it.
+#[test]
+fn who_left_with_a_clock_ahead_leaves_no_trace() {
+    let register = |host, version| Op::Register {
+        host,
+        service: 1,
+        id: 3,
+        version,
+        metadata: 0,
+        ttl: None,
+    };
+    for seed in 0..500 {
+        let faults = Faults {
+            loss: 0,
+            doubling: 10,
+            delay: ms(300),
+        };
+        let mut world = World::new(seed, faults);
+        world.apply(&register(1, 0));
+        world.apply(&Op::Deregister { host: 1, which: 0 });
+        world.apply(&Op::Wait(28));
+        world.apply(&register(2, 0));
+        world.apply(&register(3, 1));
+        world.net.run(secs(90));
+        world.check();
+    }
+}
