@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -164,6 +165,12 @@ impl Drop for Proxy {
     }
 }
 
+/// Closing alone is not enough: a process that is just being started may have the socket as well, for a
+/// moment, and connections would go on to be accepted for it.
+fn end(listener: TcpListener) {
+    SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+}
+
 struct Acceptor {
     addr: SocketAddr,
     target: String,
@@ -178,7 +185,7 @@ impl Acceptor {
         loop {
             let mode = *self.mode.borrow_and_update();
             match mode {
-                Mode::Refuse => listener = None,
+                Mode::Refuse => listener.take().into_iter().for_each(end),
                 _ if listener.is_none() => {
                     listener = Some(TcpListener::bind(self.addr).await.unwrap());
                 }
