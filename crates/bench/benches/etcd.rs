@@ -1,5 +1,8 @@
 //! The etcd registry beside bare calls of a generated client to the same server, in one run: what
 //! matters is how many times as long. One member on this machine, values of some 500 bytes.
+//!
+//! Parts of it run alone by words of their names (`one many unchanged look watch restored`):
+//! `cargo bench -p vine-bench --bench etcd -- look watch`.
 
 #![allow(
     missing_docs,
@@ -36,15 +39,32 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    let parts: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let runs = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(&**part));
     // A server of its own for each: what it still does about the one before would count for the next.
-    one_at_a_time(&Cluster::single().await).await;
-    many_at_once(&Cluster::single().await).await;
-    unchanged(&Cluster::single().await).await;
-    for nodes in [10, 1_000] {
-        look_up(&Cluster::single().await, nodes).await;
+    if runs("one") {
+        one_at_a_time(&Cluster::single().await).await;
     }
-    watched(&Cluster::single().await).await;
-    restored(&Cluster::single().await).await;
+    if runs("many") {
+        many_at_once(&Cluster::single().await).await;
+    }
+    if runs("unchanged") {
+        unchanged(&Cluster::single().await).await;
+    }
+    for nodes in [10, 1_000] {
+        if runs(&format!("look-{nodes}")) {
+            look_up(&Cluster::single().await, nodes).await;
+        }
+    }
+    if runs("watch") {
+        watched(&Cluster::single().await).await;
+    }
+    if runs("restored") {
+        restored(&Cluster::single().await).await;
+    }
 }
 
 fn handle(cluster: &Cluster) -> EtcdRegistry {
