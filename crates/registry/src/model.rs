@@ -7,6 +7,7 @@ mod node;
 mod nodes;
 mod service;
 mod services;
+mod text;
 
 pub use endpoint::{Endpoint, Value};
 pub use event::{Action, Event};
@@ -16,6 +17,7 @@ pub use nodes::Nodes;
 pub use service::{DEFAULT_NAMESPACE, Service, ServiceSummary};
 pub(crate) use services::List;
 pub use services::Services;
+use text::Text;
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,6 +1,11 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, mem::swap, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+
+use super::Text;
 
 type Pair = (Arc<str>, Arc<str>);
 
@@ -74,19 +79,31 @@ impl Metadata {
                 .collect(),
         )
     }
+
+    /// Of two pairs with the same key, the later one stays.
+    fn of(mut pairs: Vec<Pair>) -> Self {
+        if pairs.is_empty() {
+            return Self::default();
+        }
+        if !pairs.is_sorted_by(|(one, _), (next, _)| one < next) {
+            pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+            pairs.dedup_by(|later, first| {
+                let same = later.0 == first.0;
+                if same {
+                    swap(later, first);
+                }
+                same
+            });
+        }
+        Self(pairs.into())
+    }
 }
 
 impl<K: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(K, V)> for Metadata {
     /// Collects pairs; of two with the same key, the later one stays.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let sorted: BTreeMap<Arc<str>, Arc<str>> = pairs
-            .into_iter()
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect();
-        if sorted.is_empty() {
-            return Self::default();
-        }
-        Self(sorted.into_iter().collect())
+        let pairs = pairs.into_iter();
+        Self::of(pairs.map(|(k, v)| (k.into(), v.into())).collect())
     }
 }
 
@@ -110,10 +127,42 @@ impl Serialize for Metadata {
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let pairs = BTreeMap::<Arc<str>, Option<Arc<str>>>::deserialize(deserializer)?;
-        Ok(pairs
-            .into_iter()
-            .map(|(k, v)| (k, v.unwrap_or_default()))
-            .collect())
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((Text(key), value)) = map.next_entry::<Text, Option<Text>>()? {
+                    pairs.push((key, value.unwrap_or_default().0));
+                }
+                Ok(Metadata::of(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_pairs_with_the_same_key_the_later_one_stays() {
+        let expected = Metadata::from([("a", "3"), ("b", "2"), ("c", "")]);
+        assert_eq!(
+            Metadata::from([("b", "1"), ("a", "1"), ("b", "2"), ("c", ""), ("a", "3")]),
+            expected
+        );
+        let json = r#"{"b":"1","a":"1","b":"2","c":null,"a":"3"}"#;
+        assert_eq!(serde_json::from_str::<Metadata>(json).unwrap(), expected);
+        assert_eq!(expected.get("a"), Some("3"));
+        assert!(serde_json::from_str::<Metadata>(r#"{"a":1}"#).is_err());
     }
 }

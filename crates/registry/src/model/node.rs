@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
-use super::{Metadata, Service, null_as_default};
+use super::{Metadata, Service, Text, null_as_default};
 use crate::address::HostPort;
 
 /// One running instance of a service: where it can be reached.
@@ -84,9 +84,9 @@ impl Serialize for Node {
 #[derive(Default)]
 struct Json {
     #[serde(deserialize_with = "null_as_default")]
-    id: Arc<str>,
+    id: Text,
     #[serde(deserialize_with = "null_as_default")]
-    address: Arc<str>,
+    address: Text,
     #[serde(deserialize_with = "null_as_default")]
     port: u16,
     #[serde(deserialize_with = "null_as_default")]
@@ -95,13 +95,12 @@ struct Json {
 
 impl From<Json> for Node {
     fn from(json: Json) -> Self {
-        let address = if json.port != 0 && HostPort::parse(&json.address).is_none() {
-            HostPort::join(&json.address, json.port).into()
-        } else {
-            json.address
-        };
+        let Text(mut address) = json.address;
+        if json.port != 0 && HostPort::parse(&address).is_none() {
+            address = HostPort::join(&address, json.port).into();
+        }
         Self {
-            id: json.id,
+            id: json.id.0,
             address,
             metadata: json.metadata,
         }
