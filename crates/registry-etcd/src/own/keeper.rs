@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
@@ -68,11 +68,16 @@ impl Keeper {
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        // One for all turns: hardly any of them has another time to wait for than the one before.
+        let mut timer = pin!(sleep_until(self.sweep));
         while let Some(next) = self.turn() {
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
             tokio::select! {
                 () = shared.wake.notified() => {}
                 Some(finished) = self.work.next() => self.finish(finished),
-                () = sleep_until(next) => {}
+                () = timer.as_mut() => {}
             }
             while let Some(Some(finished)) = self.work.next().now_or_never() {
                 self.finish(finished);
