@@ -23,6 +23,17 @@ impl Keys {
         key
     }
 
+    /// Whether a key is that of this node.
+    pub(crate) fn is_of(self, key: &str, namespace: &str, service: &str, id: &str) -> bool {
+        let rest = key.strip_prefix(self.root());
+        let rest = match self.0 {
+            Layout::Vine => rest.and_then(|rest| behind(rest, namespace)),
+            Layout::Vine15 | Layout::GoMicro => rest,
+        };
+        let rest = rest.and_then(|rest| behind(rest, service));
+        rest.is_some_and(|rest| is_segment(rest, id))
+    }
+
     /// What the keys of all nodes of a service begin with; of others too, if only `/` and `-` tell
     /// their names apart.
     fn service(self, namespace: &str, service: &str) -> String {
@@ -80,9 +91,37 @@ fn segment(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// What follows in a key behind the segment that says `text`.
+fn behind<'a>(key: &'a str, text: &str) -> Option<&'a str> {
+    let (segment, rest) = key.split_at_checked(text.len())?;
+    rest.strip_prefix('/').filter(|_| is_segment(segment, text))
+}
+
+fn is_segment(segment: &str, text: &str) -> bool {
+    let of = |byte| if byte == b'/' { b'-' } else { byte };
+    segment.len() == text.len() && segment.bytes().eq(text.bytes().map(of))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_known_without_making_it(
+            [namespace, service, id] in ["[a/é-]{1,3}", "[a/é-]{1,3}", "[a/é-]{1,3}"],
+            other in "(/vine/registry/|/micro/registry/)([aé-]{1,3}/){0,3}[a/é-]{1,3}",
+        ) {
+            for layout in [Layout::Vine, Layout::Vine15, Layout::GoMicro] {
+                let keys = Keys(layout);
+                let key = keys.node(&namespace, &service, &id);
+                prop_assert!(keys.is_of(&key, &namespace, &service, &id));
+                prop_assert_eq!(keys.is_of(&other, &namespace, &service, &id), other == key);
+            }
+        }
+    }
 
     #[test]
     fn each_layout_has_its_keys() {

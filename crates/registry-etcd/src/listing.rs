@@ -63,7 +63,11 @@ pub(crate) async fn list(
             revision,
             cluster: cluster_id,
         });
-        listing.kvs.extend(answer.kvs);
+        if listing.kvs.is_empty() {
+            listing.kvs = answer.kvs;
+        } else {
+            listing.kvs.extend(answer.kvs);
+        }
         if !answer.more {
             return Ok(std::mem::replace(
                 listing,

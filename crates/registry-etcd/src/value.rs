@@ -1,8 +1,12 @@
+mod form;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use vine_registry::{Error, Node, Result, Service};
+
+pub(crate) use self::form::Form;
 
 /// The largest value that is written, in bytes. etcd takes requests of 1.5 MiB.
 pub(crate) const MAX_VALUE: usize = 1 << 20;
