@@ -18,7 +18,6 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use vine_bench::service;
 use vine_etcd_harness::{
     Client, Cluster,
     proto::{
@@ -185,34 +184,41 @@ async fn unchanged(cluster: &Cluster) {
 }
 
 async fn look_up(cluster: &Cluster, nodes: usize) {
-    let (client, owner) = (cluster.client(), handle(cluster));
-    let large = service("looked-up", 0).with_nodes((0..nodes).map(|i| {
-        Node::new(format!("n{i}"), "10.0.0.7:8080").with_metadata([("filling", "x".repeat(330))])
-    }));
-    owner.register(large).await.unwrap();
-    let known = handle(cluster);
-    known.get_service("looked-up").await.unwrap();
-    // Connected beforehand, and each asked once.
-    let mut new = Vec::new();
-    for _ in 0..LOOK_UPS {
-        let registry = handle(cluster);
-        registry.init().await.unwrap();
-        new.push(registry);
-    }
+    let (client, registry) = (cluster.client(), handle(cluster));
+    let names: Vec<_> = (0..=LOOK_UPS).map(|i| format!("looked-up-{i}")).collect();
+    let values = names.iter().flat_map(|name| {
+        (0..nodes).map(move |i| {
+            let value = format!(
+                r#"{{"name":"{name}","version":"v1.0.0","nodes":[{{"id":"n{i}","address":"10.0.0.7:8080","metadata":{{"filling":"{}"}}}}],"epoch":1,"changed":1}}"#,
+                "x".repeat(330)
+            );
+            (format!("/vine/registry/vine/{name}/n{i}"), value)
+        })
+    });
+    stream::iter(values)
+        .for_each_concurrent(64, |(key, value)| client.put(key, value, 0))
+        .await;
+    // On a connection that is in use, as that of the bare calls is.
+    registry.get_service(&names[LOOK_UPS]).await.unwrap();
     let (mut bare, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new());
-    for new in &new {
+    for (i, name) in names[..LOOK_UPS].iter().enumerate() {
+        let prefix = format!("/vine/registry/vine/{name}/");
+        // Who asks first finds the server's caches cold.
+        for is_bare in [i % 2 == 0, i % 2 == 1] {
+            let began = Instant::now();
+            if is_bare {
+                let kvs = client.range(&prefix).await;
+                bare.push(began.elapsed());
+                assert_eq!(kvs.len(), nodes);
+            } else {
+                let found = registry.get_service(name).await.unwrap();
+                cold.push(began.elapsed());
+                assert_eq!(found.node_count(), nodes);
+            }
+        }
         let began = Instant::now();
-        let kvs = client.range("/vine/registry/vine/looked-up/").await;
-        bare.push(began.elapsed());
-        assert_eq!(kvs.len(), nodes);
-        let began = Instant::now();
-        let found = known.get_service("looked-up").await.unwrap();
+        registry.get_service(name).await.unwrap();
         warm.push(began.elapsed());
-        assert_eq!(found.node_count(), nodes);
-        let began = Instant::now();
-        let found = new.get_service("looked-up").await.unwrap();
-        cold.push(began.elapsed());
-        assert_eq!(found.node_count(), nodes);
     }
     let bare = median(bare);
     tell(
@@ -225,7 +231,8 @@ async fn look_up(cluster: &Cluster, nodes: usize) {
         bare,
         median(warm),
     );
-    owner.close().await.unwrap();
+    registry.close().await.unwrap();
+    client.delete("/vine/").await;
 }
 
 async fn watched(cluster: &Cluster) {
