@@ -30,6 +30,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// How long packets may be late: what was said before a goodbye does not count for so long.
 const LATENESS: Duration = Duration::from_secs(10);
 const MAX_TOMBS: usize = 4_096;
+/// Of holders of one id.
+const MAX_TOMBS_OF_ONE: usize = 4;
 const MAX_ADDRESSES: usize = 16;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -43,7 +45,7 @@ pub(super) struct Cache {
     pub(super) hosts: Map<Name, Host>,
     pub(super) claims: HashMap<Identity, Claims>,
     pub(super) extras: Extras,
-    tombs: Map<Name, Tomb>,
+    tombs: Map<Name, SmallVec<[Tomb; 1]>>,
 }
 
 /// A name whose pointers are asked for.
@@ -242,26 +244,35 @@ impl Cache {
         instance: &Name,
         version: &Version,
     ) -> Option<Burial> {
-        let tomb = self.tombs.get(instance)?;
-        (tomb.until > now && *version <= tomb.version).then(|| Burial {
+        let tombs = self.tombs.get(instance)?.iter();
+        let later = tombs.filter(|tomb| tomb.until > now && *version <= tomb.version);
+        let burials = later.map(|tomb| Burial {
             until: tomb.until,
             is_own: version.has_holder_of(&tomb.version),
-        })
+        });
+        burials.max_by_key(|burial| (burial.is_own, burial.until))
     }
 
-    /// Remembers a goodbye for a while.
+    /// Remembers a goodbye for a while; of one holder, the last.
     pub(super) fn bury(&mut self, now: Instant, instance: &Name, version: Version) {
         if self.tombs.len() >= MAX_TOMBS {
-            self.tombs.retain(|_, tomb| tomb.until > now);
+            self.tombs
+                .retain(|_, tombs| tombs.iter().any(|tomb| tomb.until > now));
             if self.tombs.len() >= MAX_TOMBS {
                 return;
             }
         }
-        let tomb = Tomb {
-            version,
-            until: now + LATENESS,
-        };
-        self.tombs.insert(instance.clone(), tomb);
+        let tombs = self.tombs.entry(instance.clone()).or_default();
+        tombs.retain(|tomb| {
+            tomb.until > now && (!version.has_holder_of(&tomb.version) || tomb.version >= version)
+        });
+        let is_known = |tomb: &Tomb| version.has_holder_of(&tomb.version);
+        if tombs.len() < MAX_TOMBS_OF_ONE && !tombs.iter().any(is_known) {
+            tombs.push(Tomb {
+                version,
+                until: now + LATENESS,
+            });
+        }
     }
 
     /// The pointers of a topic that need not be told again (RFC 6762 section 7.1).

@@ -234,7 +234,7 @@ impl Engine {
         // been replaced by it.
         let version = version.filter(Version::has_epoch);
         let is_over = is_held || version.is_some();
-        if let Some(version) = version.filter(|_| buried.is_none()) {
+        if let Some(version) = version {
             self.cache.bury(now, name, version);
         }
         if is_over {
