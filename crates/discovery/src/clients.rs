@@ -6,7 +6,7 @@
 //! | `tonic` | `tonic::Channel` | clients that tonic generates, plain and TLS, streams included |
 //! | `hyper` | `hyper::Client` | `http://go.vine.helloworld/path` by hyper |
 //! | `reqwest` | `reqwest::Client` | the same by reqwest |
-//! //! //! //!
+//!
 //! They have in common:
 //!
 //! - The node is chosen anew for each call, by a [`Selector`](crate::Selector). Outcomes are

@@ -11,6 +11,7 @@ mod verdict;
 
 #[cfg(feature = "hyper")]
 pub use self::trail::{Trail, Tried};
+#[cfg(any(feature = "reqwest", feature = "tonic"))]
 pub(crate) use self::verdict::was_not_sent;
 pub use self::{held::Held, key::Key, replay::Replay, verdict::Idempotent};
 #[cfg(feature = "hyper")]

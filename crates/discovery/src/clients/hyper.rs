@@ -1,28 +1,24 @@
 //! For hyper: [`Client`], to which `http://go.vine.helloworld/path` is a URL.
 
+mod connections;
+
 use std::{fmt, sync::Arc};
 
 use ::http::{
-    HeaderValue, Request, Response, Uri,
+    HeaderValue, Request, Response, Uri, Version,
     header::HOST,
-    uri::{PathAndQuery, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 use ::hyper::body::Incoming;
 use bytes::Bytes;
 use http_body::Body;
-use hyper_util::{
-    client::legacy::{Client as Pool, Error as PoolError, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use tokio::time::Instant;
 
+use self::connections::{Connections, Lent, SendError};
 use super::{
     Attempts, BoxError, Budget, CallError, Ending, Retries,
     hosts::Hosts,
-    http::{
-        Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick,
-        was_not_sent,
-    },
+    http::{Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick},
 };
 use crate::{Cache, Guard, Selector};
 
@@ -62,7 +58,7 @@ pub struct Client<B> {
 
 struct Inner<B> {
     hosts: Hosts,
-    pool: Pool<HttpConnector, Replay<B>>,
+    connections: Connections<Replay<B>>,
     budget: Budget,
 }
 
@@ -80,16 +76,10 @@ where
     /// [`new`](Self::new), with how often calls are tried again.
     #[must_use]
     pub fn with_retries(cache: Cache, retries: Retries) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(super::CONNECT_TIMEOUT));
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector);
         Self {
             inner: Arc::new(Inner {
                 hosts: Hosts::new(cache),
-                pool,
+                connections: Connections::new(),
                 budget: Budget::new(retries, Instant::now()),
             }),
         }
@@ -129,11 +119,7 @@ where
         let inner = &*self.inner;
         let mut request = request.map(Replay::new);
         let Some(selector) = inner.hosts.selector(request.uri()).await? else {
-            let sent = inner.pool.request(request).await;
-            return match sent {
-                Ok(response) => Ok(response.map(Held::new)),
-                Err(error) => Err(CallError::Elsewhere(error.into())),
-            };
+            return inner.elsewhere(request).await;
         };
         let name = name(&request)?;
         let key = Key::of(request.extensions());
@@ -148,8 +134,10 @@ where
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
             let headers = request.headers_mut();
             headers.entry(HOST).or_insert_with(|| name.clone());
-            address(&mut request, &guard)?;
-            let result = inner.pool.request(request).await;
+            let result = inner
+                .connections
+                .send(authority(&guard)?, of_path(request))
+                .await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(trail) = &trail {
@@ -163,13 +151,45 @@ where
                 continue;
             }
             return match result {
-                Ok(response) => {
-                    let mut response = response.map(Held::new);
+                Ok((response, connection)) => {
+                    let mut response = held(response, connection);
                     response.body_mut().hold(guard);
                     Ok(response)
                 }
                 Err(error) => Err(CallError::failed(&selector, &guard, error.into())),
             };
+        }
+    }
+}
+
+impl<B> Inner<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// Sends a request where its URL says.
+    async fn elsewhere(
+        &self,
+        mut request: Request<Replay<B>>,
+    ) -> Result<Response<Held<Incoming>>, CallError> {
+        let uri = request.uri();
+        let invalid = |reason: &str| CallError::InvalidUrl {
+            url: uri.to_string(),
+            reason: reason.to_owned(),
+        };
+        if uri.scheme() != Some(&Scheme::HTTP) {
+            return Err(invalid("this client speaks http:// alone"));
+        }
+        let Some(authority) = uri.authority().cloned() else {
+            return Err(invalid("it names no host"));
+        };
+        // RFC 9110 section 7.2: without what stands before the host.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::from_str(host).map_err(|error| invalid(&error.to_string()))?;
+        request.headers_mut().entry(HOST).or_insert(host);
+        match self.connections.send(authority, of_path(request)).await {
+            Ok((response, connection)) => Ok(held(response, connection)),
+            Err(error) => Err(CallError::Elsewhere(error.into())),
         }
     }
 }
@@ -189,28 +209,45 @@ fn name<B>(request: &Request<B>) -> Result<HeaderValue, CallError> {
     })
 }
 
-/// Sends the request to a node.
-fn address<B>(request: &mut Request<B>, guard: &Guard) -> Result<(), CallError> {
-    let invalid = |error: ::http::Error| CallError::InvalidUrl {
+fn authority(guard: &Guard) -> Result<Authority, CallError> {
+    let authority = guard.peer().authority();
+    authority.map_err(|error| CallError::InvalidUrl {
         url: guard.node().address.to_string(),
         reason: error.to_string(),
-    };
-    let authority = guard.peer().authority();
-    let mut parts = ::http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority.map_err(|error| invalid(error.into()))?);
-    let path = request.uri().path_and_query().cloned();
-    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| invalid(error.into()))?;
-    Ok(())
+    })
 }
 
-fn ending(result: Result<&Response<Incoming>, &PoolError>) -> Ending {
+/// The request as it is sent on a connection: for a path, in a version that hyper can write.
+fn of_path<B>(mut request: Request<B>) -> Request<B> {
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path
+        .unwrap_or_else(|| PathAndQuery::from_static("/"))
+        .into();
+    if request.version() != Version::HTTP_10 {
+        *request.version_mut() = Version::HTTP_11;
+    }
+    request
+}
+
+/// The answer, which gives the connection back when it is over.
+fn held<B: Send + 'static>(
+    response: Response<Incoming>,
+    connection: Lent<B>,
+) -> Response<Held<Incoming>> {
+    let is_over = response.body().is_end_stream();
+    let mut response = response.map(Held::new);
+    if !is_over {
+        response.body_mut().keep(connection);
+    }
+    response
+}
+
+fn ending<T>(result: Result<&(Response<Incoming>, T), &SendError>) -> Ending {
     match result {
-        Ok(response) => of_status(response.status()),
-        Err(error) if error.is_connect() => Ending::Refused,
-        Err(error) if was_not_sent(error) => Ending::Unsent,
-        Err(_) => Ending::Failed,
+        Ok((response, _)) => of_status(response.status()),
+        Err(SendError::Connect(_)) => Ending::Refused,
+        Err(SendError::Unsent(_)) => Ending::Unsent,
+        Err(SendError::Failed(_)) => Ending::Failed,
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod balanced;
+mod connections;
 mod discover;
 mod grpc;
 mod http;

@@ -12,11 +12,22 @@ use crate::Guard;
 pub struct Held<B> {
     body: B,
     guard: Option<Guard>,
+    /// What is let go together with the guard: the connection, where that is not the body's affair.
+    kept: Option<Box<dyn Send + Sync>>,
 }
 
 impl<B> Held<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body, guard: None }
+        Self {
+            body,
+            guard: None,
+            kept: None,
+        }
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn keep(&mut self, what: impl Send + Sync + 'static) {
+        self.kept = Some(Box::new(what));
     }
 
     pub(crate) fn hold(&mut self, guard: Guard) {
@@ -34,7 +45,7 @@ impl<B: Body + Unpin> Body for Held<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(None | Some(Err(_))) = frame {
-            self.guard = None;
+            (self.guard, self.kept) = (None, None);
         }
         frame
     }

@@ -1,3 +1,4 @@
+#[cfg(any(feature = "reqwest", feature = "tonic"))]
 use std::error::Error;
 
 #[cfg(feature = "hyper")]
@@ -28,6 +29,7 @@ pub(crate) fn of_status(status: http::StatusCode) -> Ending {
 
 /// Whether no node has acted on a call that ended with this error: hyper did not begin to send it,
 /// or the node said so (RFC 9113: section 6.8 for GOAWAY, section 8.7 for REFUSED_STREAM).
+#[cfg(any(feature = "reqwest", feature = "tonic"))]
 pub(crate) fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
