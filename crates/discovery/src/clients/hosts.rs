@@ -2,16 +2,27 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use http::Uri;
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, Scheme},
+};
 
 use super::CallError;
 use crate::{Cache, LeastLoaded, NoNode, Selector};
 
-/// The services that URLs name, and their selectors.
+/// The services that URLs name.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     cache: Cache,
-    known: ArcSwap<HashMap<Arc<str>, Selector, RandomState>>,
+    known: ArcSwap<HashMap<Arc<str>, Arc<Host>, RandomState>>,
+}
+
+/// A service that URLs name.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) selector: Selector,
+    /// The header `Host`: the name as it stands in the URL.
+    pub(crate) header: HeaderValue,
 }
 
 impl Hosts {
@@ -22,54 +33,74 @@ impl Hosts {
         }
     }
 
-    pub(crate) fn insert(&self, host: &str, selector: Selector) {
-        let host: Arc<str> = host.to_ascii_lowercase().into();
-        self.known.rcu(|known| {
-            let mut known = HashMap::clone(known);
-            known.insert(Arc::clone(&host), selector.clone());
-            known
-        });
+    /// Without effect if no URL can hold the name.
+    pub(crate) fn insert(&self, name: &str, selector: Selector) {
+        let name = name.to_ascii_lowercase();
+        if let Ok(header) = HeaderValue::from_str(&name) {
+            self.put(name.into(), Arc::new(Host { selector, header }));
+        }
     }
 
-    /// The selector that a URL goes by; none if it is to go where it says.
-    pub(crate) async fn selector(&self, uri: &Uri) -> Result<Option<Selector>, CallError> {
+    /// The service that a URL names; none if it is to go where it says.
+    pub(crate) async fn find(&self, uri: &Uri) -> Result<Option<Arc<Host>>, CallError> {
+        // Mostly a name without a port, seen before: then nothing has to be taken apart.
+        let is_plain = uri.scheme() == Some(&Scheme::HTTP);
+        let whole = uri.authority().filter(|_| is_plain).map(Authority::as_str);
+        if let Some(host) = whole.and_then(|name| self.known.load().get(name).cloned()) {
+            return Ok(Some(host));
+        }
         let invalid = |reason: &str| CallError::InvalidUrl {
             url: uri.to_string(),
             reason: reason.to_owned(),
         };
-        let host = uri
+        let name = uri
             .host()
             .ok_or_else(|| invalid("it names no service; write http://go.vine.helloworld/path"))?;
-        if uri.port().is_some() || is_address(host) {
+        if uri.port().is_some() || is_address(name) {
             return Ok(None);
         }
-        if uri.scheme() != Some(&http::uri::Scheme::HTTP) {
+        if !is_plain {
             return Err(invalid(
                 "services are called by http:// alone; a URL with a port goes where it says",
             ));
         }
-        let known = self.known.load().get(host).cloned();
-        if let Some(selector) = known {
-            return Ok(Some(selector));
+        let host = self.learn(&name.to_ascii_lowercase()).await?;
+        if host.header == name {
+            return Ok(Some(host));
         }
-        self.learn(&host.to_ascii_lowercase()).await.map(Some)
+        let header = HeaderValue::from_str(name).map_err(|error| invalid(&error.to_string()))?;
+        let selector = host.selector.clone();
+        Ok(Some(Arc::new(Host { selector, header })))
     }
 
     /// Names that are no service's are not kept.
-    async fn learn(&self, host: &str) -> Result<Selector, CallError> {
-        if let Some(selector) = self.known.load().get(host) {
-            return Ok(selector.clone());
+    async fn learn(&self, name: &str) -> Result<Arc<Host>, CallError> {
+        if let Some(host) = self.known.load().get(name) {
+            return Ok(Arc::clone(host));
         }
-        let selector = Selector::builder(self.cache.subscribe(host))
+        let header = HeaderValue::from_str(name).map_err(|error| CallError::InvalidUrl {
+            url: name.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let selector = Selector::builder(self.cache.subscribe(name))
             .strategy(LeastLoaded)
             .build();
         match selector.ready().await {
             Err(error @ (NoNode::NotFound { .. } | NoNode::Unknown { .. })) => Err(error.into()),
             _ => {
-                self.insert(host, selector.clone());
-                Ok(selector)
+                let host = Arc::new(Host { selector, header });
+                self.put(name.into(), Arc::clone(&host));
+                Ok(host)
             }
         }
+    }
+
+    fn put(&self, name: Arc<str>, host: Arc<Host>) {
+        self.known.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(Arc::clone(&name), Arc::clone(&host));
+            known
+        });
     }
 }
 

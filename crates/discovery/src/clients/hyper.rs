@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::connections::{Connections, Lent, SendError};
 use super::{
     Attempts, BoxError, Budget, CallError, Ending, Retries,
-    hosts::Hosts,
+    hosts::{Host, Hosts},
     http::{Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick},
 };
 use crate::{Cache, Guard, Selector};
@@ -117,27 +117,25 @@ where
         request: Request<B>,
     ) -> Result<Response<Held<Incoming>>, CallError> {
         let inner = &*self.inner;
-        let mut request = request.map(Replay::new);
-        let Some(selector) = inner.hosts.selector(request.uri()).await? else {
+        let request = request.map(Replay::new);
+        let Some(host) = inner.hosts.find(request.uri()).await? else {
             return inner.elsewhere(request).await;
         };
-        let name = name(&request)?;
+        let Host { selector, header } = &*host;
+        let mut request = of_path(request);
         let key = Key::of(request.extensions());
         let trail = request.extensions().get::<Trail>().cloned();
         let mut attempts = Attempts::new(&inner.budget);
         loop {
-            let mut guard = pick(&selector, &mut attempts, key).await?;
+            let mut guard = pick(selector, &mut attempts, key).await?;
             if let Some(trail) = &trail {
                 trail.begin(guard.node());
             }
             // Before more headers are there to be copied.
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
             let headers = request.headers_mut();
-            headers.entry(HOST).or_insert_with(|| name.clone());
-            let result = inner
-                .connections
-                .send(authority(&guard)?, of_path(request))
-                .await;
+            headers.entry(HOST).or_insert_with(|| header.clone());
+            let result = inner.connections.send(authority(&guard)?, request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(trail) = &trail {
@@ -156,7 +154,7 @@ where
                     response.body_mut().hold(guard);
                     Ok(response)
                 }
-                Err(error) => Err(CallError::failed(&selector, &guard, error.into())),
+                Err(error) => Err(CallError::failed(selector, &guard, error.into())),
             };
         }
     }
@@ -201,14 +199,6 @@ fn is_idempotent<B>(request: &Request<B>) -> bool {
     }
 }
 
-fn name<B>(request: &Request<B>) -> Result<HeaderValue, CallError> {
-    let host = request.uri().host().unwrap_or_default();
-    HeaderValue::from_str(host).map_err(|error| CallError::InvalidUrl {
-        url: request.uri().to_string(),
-        reason: error.to_string(),
-    })
-}
-
 fn authority(guard: &Guard) -> Result<Authority, CallError> {
     let authority = guard.peer().authority();
     authority.map_err(|error| CallError::InvalidUrl {
@@ -219,7 +209,8 @@ fn authority(guard: &Guard) -> Result<Authority, CallError> {
 
 /// The request as it is sent on a connection: for a path, in a version that hyper can write.
 fn of_path<B>(mut request: Request<B>) -> Request<B> {
-    let path = request.uri().path_and_query().cloned();
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    let path = uri.path_and_query;
     *request.uri_mut() = path
         .unwrap_or_else(|| PathAndQuery::from_static("/"))
         .into();

@@ -2,13 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use ::http::{HeaderValue, Uri, header::HOST};
+use ::http::{Uri, header::HOST};
 use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response};
 use tokio::time::Instant;
 
 use super::{
     Attempts, Budget, CallError, Ending, Retries,
-    hosts::Hosts,
+    hosts::{Host, Hosts},
     http::{is_idempotent, of_status, pick, was_not_sent},
 };
 use crate::{Cache, Guard, Selector};
@@ -116,16 +116,16 @@ impl Client {
             .as_str()
             .parse()
             .map_err(|error| invalid(&request, &error))?;
-        let Some(selector) = self.inner.hosts.selector(&uri).await? else {
+        let Some(host) = self.inner.hosts.find(&uri).await? else {
             let sent = self.http.execute(request).await;
             return sent.map_err(|error| CallError::Elsewhere(error.into()));
         };
-        let name = HeaderValue::from_str(uri.host().unwrap_or_default())
-            .map_err(|error| invalid(&request, &error))?;
-        request.headers_mut().entry(HOST).or_insert(name);
+        let Host { selector, header } = &*host;
+        let headers = request.headers_mut();
+        headers.entry(HOST).or_insert_with(|| header.clone());
         let mut attempts = Attempts::new(&self.inner.budget);
         loop {
-            let mut guard = pick(&selector, &mut attempts, None).await?;
+            let mut guard = pick(selector, &mut attempts, None).await?;
             address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
             let result = self.http.execute(request).await;
@@ -139,7 +139,7 @@ impl Client {
                 request = next;
                 continue;
             }
-            return result.map_err(|error| CallError::failed(&selector, &guard, error.into()));
+            return result.map_err(|error| CallError::failed(selector, &guard, error.into()));
         }
     }
 }

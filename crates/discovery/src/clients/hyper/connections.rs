@@ -13,17 +13,14 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body::Body;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::{
-    runtime::Handle,
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
 use tower_service::Service as _;
 
 use crate::clients::{BoxError, CONNECT_TIMEOUT};
 
-/// How long a connection without a request is kept.
-const KEEP: Duration = Duration::from_secs(90);
+/// A connection without a request is kept for three to four of these.
+const ROUND: Duration = Duration::from_secs(30);
+const ROUNDS: u64 = 3;
 
 /// HTTP/1.1 connections, each kept for the next request to its address.
 pub(super) struct Connections<B> {
@@ -37,13 +34,14 @@ struct Idle<B>(Mutex<State<B>>);
 struct State<B> {
     /// Of each address, the one used last comes last.
     kept: HashMap<Box<str>, Vec<Kept<B>>, foldhash::fast::RandomState>,
-    /// Closes those that are kept for too long.
+    /// Closes those that are kept for too long, and counts how often it looked.
     sweeper: Option<JoinHandle<()>>,
+    round: u64,
 }
 
 struct Kept<B> {
     sender: SendRequest<B>,
-    since: Instant,
+    since_round: u64,
 }
 
 /// A connection that is in use. Dropped, it is kept for the next request as soon as it can take one,
@@ -75,6 +73,7 @@ where
         let state = State {
             kept: HashMap::default(),
             sweeper: None,
+            round: 0,
         };
         Self {
             connector,
@@ -137,18 +136,16 @@ impl<B> Idle<B> {
     fn take(&self, authority: &Authority) -> Option<SendRequest<B>> {
         let mut state = self.lock();
         let kept = state.kept.get_mut(authority.as_str())?;
-        let usable = |kept: &Kept<B>| kept.sender.is_ready() && kept.since.elapsed() < KEEP;
-        std::iter::from_fn(|| kept.pop())
-            .find(usable)
-            .map(|kept| kept.sender)
+        let mut latest = std::iter::from_fn(|| kept.pop()).map(|kept| kept.sender);
+        latest.find(SendRequest::is_ready)
     }
 
     fn put(&self, authority: &Authority, sender: SendRequest<B>) {
+        let mut state = self.lock();
         let kept = Kept {
             sender,
-            since: Instant::now(),
+            since_round: state.round,
         };
-        let mut state = self.lock();
         match state.kept.get_mut(authority.as_str()) {
             Some(others) => others.push(kept),
             None => {
@@ -176,10 +173,13 @@ impl<B: Send + 'static> Idle<B> {
 
 async fn sweep<B>(idle: Weak<Idle<B>>) {
     loop {
-        sleep(KEEP / 3).await;
+        sleep(ROUND).await;
         let Some(idle) = idle.upgrade() else { return };
-        idle.lock().kept.retain(|_, kept| {
-            kept.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < KEEP);
+        let mut state = idle.lock();
+        state.round += 1;
+        let round = state.round;
+        state.kept.retain(|_, kept| {
+            kept.retain(|kept| !kept.sender.is_closed() && round - kept.since_round <= ROUNDS);
             !kept.is_empty()
         });
     }
