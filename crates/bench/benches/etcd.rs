@@ -30,7 +30,7 @@ use vine_registry::{Node, Options, Registry, RegistryExt, Service};
 use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
 
 const ROUNDS: usize = 7;
-const LOOK_UPS: usize = 100;
+const LOOK_UPS: usize = 200;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -237,10 +237,11 @@ async fn look_up(cluster: &Cluster, nodes: usize) {
 
 async fn watched(cluster: &Cluster) {
     let (client, registry) = (cluster.client(), handle(cluster));
-    let mut events = client.events("/bare/").await;
+    // Neither watch shares a connection with whoever puts.
+    let mut events = client.apart().events("/bare/").await;
     let mut watcher = registry.watch_service("watched").await.unwrap();
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
-    for i in 0..300 {
+    for i in 0..600 {
         let began = Instant::now();
         client.put("/bare/watched", "x", 0).await;
         events.next().await;

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Client {
     pub(crate) channel: Channel,
-    addr: String,
+    endpoint: Endpoint,
     /// Whether the cluster wants a password; the calls here are those of `root` then.
     pub(crate) auth: Arc<AtomicBool>,
 }
@@ -59,8 +59,17 @@ impl Client {
         }
         Self {
             channel: endpoint.connect_lazy(),
-            addr: addr.to_owned(),
+            endpoint,
             auth: Arc::clone(auth),
+        }
+    }
+
+    /// The same on a connection of its own, as another process would have.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self {
+            channel: self.endpoint.connect_lazy(),
+            ..self.clone()
         }
     }
 
@@ -257,7 +266,7 @@ impl Events {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(&self.addr).finish()
+        f.debug_tuple("Client").field(self.endpoint.uri()).finish()
     }
 }
 

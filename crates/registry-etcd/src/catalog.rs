@@ -1,35 +1,26 @@
 use std::{
     collections::{HashMap, HashSet},
-    hash::BuildHasher,
     sync::Arc,
 };
 
-use tracing::warn;
 use vine_registry::{
-    NodeRef, Service,
+    NodeRef,
     view::{Entry, View},
 };
 
 use crate::{
-    TELEMETRY,
+    decoder::{Decoded, Decoder, digest},
     keys::Keys,
     proto::{Event, KeyValue, event::EventType},
-    value::{Form, Value},
 };
 
 /// The nodes that a range of keys holds, merged.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    keys: Keys,
-    /// That of values which name none.
-    namespace: Arc<str>,
+    decoder: Decoder,
     pub(crate) view: View<()>,
     /// By keys of its own: those of an answer would keep all of it in memory.
     known: HashMap<Box<[u8]>, Known, foldhash::fast::RandomState>,
-    /// What was decoded last: the nodes of a service say mostly the same of it.
-    last: Option<Arc<Service>>,
-    /// And how, while several are decoded.
-    form: Option<Form>,
 }
 
 #[derive(Debug)]
@@ -50,12 +41,9 @@ enum Change {
 impl Catalog {
     pub(crate) fn new(keys: Keys, namespace: Arc<str>) -> Self {
         Self {
-            keys,
-            namespace,
+            decoder: Decoder::new(keys, namespace),
             view: View::new(crate::NAME),
             known: HashMap::default(),
-            last: None,
-            form: None,
         }
     }
 
@@ -80,7 +68,7 @@ impl Catalog {
                 self.learn(&kv, digest(&kv.value), &mut changes);
             }
         }
-        self.form = None;
+        self.decoder.rest();
         self.commit(changes);
     }
 
@@ -112,17 +100,17 @@ impl Catalog {
         for (kv, digest) in news {
             self.learn(kv, digest, &mut changes);
         }
-        self.form = None;
+        self.decoder.rest();
         self.commit(changes);
     }
 
     fn learn(&mut self, kv: &KeyValue, digest: u64, changes: &mut Vec<Change>) {
-        let decoded = self.decode(kv);
+        let decoded = self.decoder.decode(kv);
         let known = Known {
             mod_revision: kv.mod_revision,
             digest,
-            node: decoded.as_ref().map(|(node, ..)| node.clone()),
-            deregistered: decoded.as_ref().is_some_and(|(.., gone)| *gone),
+            node: decoded.as_ref().map(|decoded| decoded.node.clone()),
+            deregistered: decoded.as_ref().is_some_and(|decoded| decoded.deregistered),
         };
         let before = match self.known.get_mut(&*kv.key) {
             Some(before) => std::mem::replace(before, known).node,
@@ -132,7 +120,7 @@ impl Catalog {
             }
         };
         match decoded {
-            Some((node, entry, _)) => {
+            Some(Decoded { node, entry, .. }) => {
                 // In another namespace or under another name, with the same key.
                 if let Some(before) = before.filter(|before| *before != node) {
                     changes.push(Change::Remove(before));
@@ -152,47 +140,6 @@ impl Catalog {
             false => Change::Remove,
         };
         changes.extend(known.node.map(change));
-    }
-
-    /// The node, what stands there of it, and whether it is deregistered.
-    fn decode(&mut self, kv: &KeyValue) -> Option<(NodeRef, Entry<()>, bool)> {
-        let value = match self.form.as_ref().and_then(|form| form.read(&kv.value)) {
-            Some(value) => Ok(value),
-            None => self.decode_all(kv),
-        };
-        let placed = value.and_then(|value| {
-            let node = place(self.keys, &self.namespace, kv, &value)?;
-            Ok((node, value))
-        });
-        let (node, value) = match placed {
-            Ok(placed) => placed,
-            Err(reason) => {
-                TELEMETRY.dropped(reason, 1);
-                warn!(key = %String::from_utf8_lossy(&kv.key), reason, "ignoring a value that is no node");
-                return None;
-            }
-        };
-        let entry = Entry {
-            source: value.source,
-            node: value.node,
-            changed: value.changed.unwrap_or_else(|| revision(kv)),
-            tag: (),
-        };
-        Some((node, entry, value.deregistered))
-    }
-
-    /// Decodes a value of another form than the one before.
-    fn decode_all(&mut self, kv: &KeyValue) -> Result<Value, &'static str> {
-        let mut value = read(kv)?;
-        self.form = None;
-        match &self.last {
-            Some(last) if *last == value.source => {
-                value.source = Arc::clone(last);
-                self.form = Form::of(&kv.value, last);
-            }
-            _ => self.last = Some(Arc::clone(&value.source)),
-        }
-        Ok(value)
     }
 
     /// Shows changes, those of one service at a time; of one node, one after the other.
@@ -234,50 +181,4 @@ impl Change {
             Self::Put(node, _) | Self::Remove(node) | Self::Deregister(node) => node,
         }
     }
-}
-
-/// Which node it is, and what stands there of it; `namespace` is that of values which name none.
-pub(crate) fn decode(
-    keys: Keys,
-    namespace: &Arc<str>,
-    kv: &KeyValue,
-) -> Result<(NodeRef, Value), &'static str> {
-    let value = read(kv)?;
-    let node = place(keys, namespace, kv, &value)?;
-    Ok((node, value))
-}
-
-fn read(kv: &KeyValue) -> Result<Value, &'static str> {
-    let value = Value::decode(&kv.value).map_err(|_| "it is not the JSON of a service")?;
-    value.ok_or("it has no node")
-}
-
-/// Which node it is that a value tells of.
-fn place(
-    keys: Keys,
-    namespace: &Arc<str>,
-    kv: &KeyValue,
-    value: &Value,
-) -> Result<NodeRef, &'static str> {
-    let key = std::str::from_utf8(&kv.key).map_err(|_| "its key is not UTF-8")?;
-    let own = &value.source.namespace;
-    let namespace = match keys.namespace_of(key) {
-        _ if !own.is_empty() => Arc::clone(own),
-        Some(segment) if *segment != **namespace => segment.into(),
-        _ => Arc::clone(namespace),
-    };
-    let node = NodeRef::of(&value.source, Arc::clone(&value.node.id)).with_namespace(namespace);
-    if !keys.is_of(key, &node.namespace, &node.service, &node.id) {
-        return Err("it is at another key than its node has");
-    }
-    Ok(node)
-}
-
-/// Orders what has no time of its own.
-pub(crate) fn revision(kv: &KeyValue) -> u64 {
-    u64::try_from(kv.mod_revision).unwrap_or_default()
-}
-
-fn digest(value: &[u8]) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(value)
 }

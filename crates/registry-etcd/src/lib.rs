@@ -42,12 +42,13 @@
 //! # Inside
 //!
 //! `client` makes requests of whichever member answers. `own` brings about and keeps what is registered,
-//! `scopes` watches, `lookups` asks; `catalog` turns `keys` and `value`s into nodes. ARCHITECTURE.md in
+//! `scopes` watches into a `catalog`, `lookups` asks; `decoder` turns `keys` and `value`s into nodes. ARCHITECTURE.md in
 //! the repository says more. What it counts is named in [`vine_registry::telemetry`].
 
 mod address;
 mod catalog;
 mod client;
+mod decoder;
 mod keys;
 mod listing;
 mod lookups;

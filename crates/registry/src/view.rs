@@ -30,6 +30,7 @@ mod dispatcher;
 mod edit;
 mod edited;
 mod log;
+mod merge;
 mod reader;
 mod slot;
 
@@ -47,7 +48,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
-pub use self::{dispatcher::Topic, edit::Edit, reader::Reader};
+pub use self::{dispatcher::Topic, edit::Edit, merge::merge, reader::Reader};
 use self::{
     dispatcher::{Command, Dispatcher, Interest},
     log::Log,

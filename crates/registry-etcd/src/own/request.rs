@@ -7,8 +7,8 @@ use vine_registry::Result as RegistryResult;
 
 use super::state::{Farewell, Occupant, Put, Task};
 use crate::{
-    catalog,
     client::{Client, Failure, Late},
+    decoder,
     keys::Keys,
     proto::{
         Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
@@ -112,10 +112,10 @@ fn done(keys: Keys, namespace: &Arc<str>, is_put: bool, answer: TxnResponse) -> 
 }
 
 fn occupant(keys: Keys, namespace: &Arc<str>, kv: KeyValue) -> Occupant {
-    let decoded = catalog::decode(keys, namespace, &kv).ok();
+    let decoded = decoder::decode(keys, namespace, &kv).ok();
     let epoch = decoded.as_ref().and_then(|(_, value)| value.epoch);
     Occupant {
-        epoch: epoch.unwrap_or_else(|| catalog::revision(&kv)),
+        epoch: epoch.unwrap_or_else(|| decoder::revision(&kv)),
         version: decoded
             .as_ref()
             .map(|(_, value)| Arc::clone(&value.source.version))

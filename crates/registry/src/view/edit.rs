@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::{
     ById, Entry, Held, Name, Version, View,
     edited::{Edited, Placed, Step, Steps},
+    merge::show,
     reader::{Key, Pair},
 };
 use crate::{Node, Nodes, Service, Services};
@@ -279,16 +280,10 @@ impl<T> Name<T> {
             Some(before) if before.nodes.ptr_eq(&nodes) && before.same_fields(source) => {
                 Some(Arc::clone(before))
             }
-            _ => Some(Arc::new(Service {
-                name: Arc::clone(&self.slot.key.name),
-                version: Arc::clone(&source.version),
-                namespace: Arc::clone(&self.slot.key.namespace),
-                metadata: source.metadata.clone(),
-                endpoints: Arc::clone(&source.endpoints),
-                nodes,
-                ttl: source.ttl,
-                apis: Arc::clone(&source.apis),
-            })),
+            _ => {
+                let Key { namespace, name } = &self.slot.key;
+                Some(Arc::new(show(namespace, name, source, nodes)))
+            }
         }
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::{Action, Fold, Nodes, Services};
 
@@ -188,5 +190,23 @@ async fn what_the_dispatcher_had_no_time_for_comes_as_a_difference() {
         }
         assert_eq!(fold.services(), truth);
         assert!(count < CHANGES, "{count} events");
+    }
+}
+
+proptest! {
+    #[test]
+    fn merging_at_once_gives_what_a_view_shows(
+        nodes in proptest::collection::btree_map(0..9_u8, (0..3_u8, 0..4_u64), 0..9),
+    ) {
+        let entries: Vec<_> = nodes
+            .into_iter()
+            .map(|(id, (version, changed))| entry(&format!("v{version}"), &format!("n{id}"), 1, changed))
+            .collect();
+        let mut view = View::new("test");
+        let mut edit = view.edit("vine", "s");
+        entries.iter().for_each(|entry| edit.put(entry.clone()));
+        edit.commit();
+        let merged = merge(&"vine".into(), &"s".into(), &entries);
+        prop_assert_eq!(merged, view.reader().get("vine", "s"));
     }
 }
