@@ -42,9 +42,17 @@ impl Auth {
         let Some(credentials) = &self.credentials else {
             return Ok((None, 0));
         };
-        if let Some(token) = self.known() {
-            return Ok(token);
+        match self.known() {
+            Some(token) => Ok(token),
+            None => Box::pin(self.authenticate(connection, credentials)).await,
         }
+    }
+
+    async fn authenticate(
+        &self,
+        connection: &Connection,
+        credentials: &Credentials,
+    ) -> Result<(Option<HeaderValue>, u64), Failure> {
         let _one_at_a_time = self.authenticating.lock().await;
         if let Some(token) = self.known() {
             return Ok(token);

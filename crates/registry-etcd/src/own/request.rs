@@ -61,7 +61,7 @@ pub(super) async fn perform(
     if let Task::Delete { farewell, .. } = &mut task
         && let Some(farewell) = farewell.take()
         && let Err(failure @ (Failure::Silent(_) | Failure::Unreachable(_))) =
-            say(client, vec![farewell], within).await
+            Box::pin(say(client, vec![farewell], within)).await
     {
         return Answer {
             result: Err(failure),

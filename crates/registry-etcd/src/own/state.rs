@@ -34,7 +34,7 @@ pub(super) struct State {
     /// Every lease that this handle ever asked for.
     pub(super) own_leases: HashSet<i64>,
     pub(super) closed: bool,
-    by_key: HashMap<Bytes, usize>,
+    by_key: Map<Bytes, usize>,
     names: Names,
     groups: Slab<Group>,
     deadlines: BinaryHeap<Reverse<(Instant, usize, u64)>>,
@@ -45,7 +45,7 @@ pub(super) struct State {
     /// Keys that nobody watches yet.
     pub(super) unwatched: Vec<usize>,
     /// The last revision in which a service was changed from here, and when.
-    writes: HashMap<(Arc<str>, Arc<str>), (i64, Instant)>,
+    writes: Map<(Arc<str>, Arc<str>), (i64, Instant)>,
     /// The last revision of those that were forgotten.
     forgotten: i64,
     last: u64,
@@ -53,7 +53,9 @@ pub(super) struct State {
 }
 
 /// Entries by namespace, name and id.
-type Names = HashMap<Arc<str>, HashMap<Arc<str>, HashMap<Arc<str>, usize>>>;
+type Names = Map<Arc<str>, Map<Arc<str>, Map<Arc<str>, usize>>>;
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 impl State {
     pub(super) fn new(keys: Keys) -> Self {
@@ -63,14 +65,14 @@ impl State {
             leases: BTreeMap::new(),
             own_leases: HashSet::new(),
             closed: false,
-            by_key: HashMap::new(),
-            names: HashMap::new(),
+            by_key: Map::default(),
+            names: Map::default(),
             groups: Slab::new(),
             deadlines: BinaryHeap::new(),
             queue: VecDeque::new(),
             later: BinaryHeap::new(),
             unwatched: Vec::new(),
-            writes: HashMap::new(),
+            writes: Map::default(),
             forgotten: 0,
             last: 0,
             wanted: 0,
