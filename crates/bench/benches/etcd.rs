@@ -131,16 +131,18 @@ async fn one_at_a_time(cluster: &Cluster) {
     let lease = client.grant(60).await;
     registry.register(sized("warm".into())).await.unwrap();
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
-    for i in 0..700 {
-        let service = sized(format!("one-{i}"));
-        for is_bare in turns(i) {
-            let began = Instant::now();
-            if is_bare {
-                put(client, format!("/bare/one-{i}"), lease).await;
-                bare.push(began.elapsed());
-            } else {
-                registry.register(Arc::clone(&service)).await.unwrap();
-                ours.push(began.elapsed());
+    for round in 0..16 {
+        for is_bare in turns(round) {
+            for i in 0..50 {
+                let service = sized(format!("one-{round}-{i}"));
+                let began = Instant::now();
+                if is_bare {
+                    put(client, format!("/bare/one-{round}-{i}"), lease).await;
+                    bare.push(began.elapsed());
+                } else {
+                    registry.register(service).await.unwrap();
+                    ours.push(began.elapsed());
+                }
             }
         }
     }
