@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use vine_registry::view::Topic;
 
 use crate::Layout;
@@ -18,8 +16,8 @@ impl Keys {
 
     /// The key of one node.
     pub(crate) fn node(self, namespace: &str, service: &str, id: &str) -> String {
-        let mut key = self.service(namespace, service);
-        key.push_str(&segment(id));
+        let mut key = self.begin([namespace, service], id.len());
+        push_segment(&mut key, id);
         key
     }
 
@@ -37,16 +35,21 @@ impl Keys {
     /// What the keys of all nodes of a service begin with; of others too, if only `/` and `-` tell
     /// their names apart.
     fn service(self, namespace: &str, service: &str) -> String {
-        let mut key = self.namespace(namespace);
-        key.push_str(&segment(service));
-        key.push('/');
-        key
+        self.begin([namespace, service], 0)
     }
 
     fn namespace(self, namespace: &str) -> String {
-        let mut key = self.root().to_owned();
-        if self.0 == Layout::Vine {
-            key.push_str(&segment(namespace));
+        self.begin([namespace], 0)
+    }
+
+    /// The root, a namespace if this layout has any, and what follows; with room for more.
+    fn begin<const N: usize>(self, segments: [&str; N], room: usize) -> String {
+        let segments = &segments[usize::from(self.0 != Layout::Vine)..];
+        let size: usize = segments.iter().map(|segment| segment.len() + 1).sum();
+        let mut key = String::with_capacity(self.root().len() + size + room);
+        key.push_str(self.root());
+        for segment in segments {
+            push_segment(&mut key, segment);
             key.push('/');
         }
         key
@@ -83,11 +86,12 @@ pub(crate) fn end_of(prefix: &str) -> Vec<u8> {
     end
 }
 
-fn segment(text: &str) -> Cow<'_, str> {
-    if text.contains('/') {
-        text.replace('/', "-").into()
-    } else {
-        text.into()
+fn push_segment(key: &mut String, text: &str) {
+    for (i, part) in text.split('/').enumerate() {
+        if i > 0 {
+            key.push('-');
+        }
+        key.push_str(part);
     }
 }
 

@@ -1,6 +1,6 @@
 mod form;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,6 +10,9 @@ pub(crate) use self::form::Form;
 
 /// The largest value that is written, in bytes. etcd takes requests of 1.5 MiB.
 pub(crate) const MAX_VALUE: usize = 1 << 20;
+
+/// Room for most values, in bytes.
+const USUAL_VALUE: usize = 640;
 
 /// One node as it stands in etcd: the service with that node alone, and when it was registered and
 /// changed.
@@ -54,13 +57,23 @@ pub(crate) fn encode(
     epoch: u64,
     changed: u64,
 ) -> Result<Vec<u8>> {
-    let service = &service.clone().with_nodes([Arc::clone(node)]);
+    let is_alone = service.nodes.len() == 1
+        && service
+            .nodes
+            .nth(0)
+            .is_some_and(|other| Arc::ptr_eq(other, node));
+    let service = if is_alone {
+        Cow::Borrowed(service)
+    } else {
+        Cow::Owned(service.clone().with_nodes([Arc::clone(node)]))
+    };
     let json = Json {
-        service,
+        service: &service,
         epoch,
         changed,
     };
-    let value = serde_json::to_vec(&json).map_err(|error| {
+    let mut value = Vec::with_capacity(USUAL_VALUE);
+    serde_json::to_writer(&mut value, &json).map_err(|error| {
         Error::invalid_service("apis", format!("can't be written as JSON: {error}"))
     })?;
     if value.len() > MAX_VALUE {
