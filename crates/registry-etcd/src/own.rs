@@ -23,7 +23,7 @@ use tokio::{
 };
 use vine_registry::{DeregisterOptions, Error, Options, Result, Service, next_epoch, view::Topic};
 
-use self::state::{Call, Farewell, Occupant, State};
+use self::state::{Call, Farewell, Occupant, State, Written};
 use crate::{EtcdOptions, NAME, client::Client, keys::Keys, listing, options::MIN_LEASE, value};
 
 /// How long a call waits for registrations that were there before and are being put back.
@@ -84,7 +84,7 @@ impl Own {
                 namespace: Arc::clone(&options.namespace),
                 timeout: options.timeout,
                 lease_ttl: etcd.lease_ttl,
-                state: Mutex::new(State::new(keys)),
+                state: Mutex::new(State::new()),
                 wake: Notify::new(),
                 renew: Notify::new(),
                 watch: Notify::new(),
@@ -117,7 +117,11 @@ impl Own {
         source.ttl = ttl;
         let nodes = service.nodes.iter().map(|node| {
             let value = value::encode(&source, node, epoch, epoch)?;
-            Ok((Arc::clone(node), Bytes::from(value)))
+            Ok(Written {
+                node: Arc::clone(node),
+                key: shared.keys.node(&namespace, &service.name, &node.id).into(),
+                value: value.into(),
+            })
         });
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
         source = source.with_nodes(Vec::<Arc<vine_registry::Node>>::new());
@@ -258,7 +262,9 @@ impl Own {
         let mut state = self.shared.state();
         let farewells = state.close();
         let leases = std::mem::take(&mut state.leases);
+        let ended = std::mem::take(&mut state.ended);
         drop(state);
+        ended.iter().for_each(|batch| batch.wake());
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.drain(..).for_each(|task| task.abort());
         let asked = leases
@@ -269,12 +275,12 @@ impl Own {
 
     /// Starts the tasks, unless they run; again if their runtime has ended.
     fn run(&self) -> Result<()> {
-        if self.shared.state().closed {
-            return Err(Error::Closed);
-        }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if !tasks.is_empty() && tasks.iter().all(|task| !task.is_finished()) {
             return Ok(());
+        }
+        if self.shared.state().closed {
+            return Err(Error::Closed);
         }
         let runtime = Handle::try_current().map_err(|_| {
             Error::unavailable(NAME, "there is no tokio runtime; call it from within one")

@@ -35,18 +35,20 @@ impl Batch {
         self.lock().sealed = true;
     }
 
-    pub(super) fn done(&self) {
+    /// One of them is as wanted; says whether that was the last one.
+    pub(super) fn done(&self) -> bool {
         let mut state = self.lock();
         state.left -= 1;
-        let ended = state.outcome().is_some();
-        drop(state);
-        if ended {
-            self.ended.notify_one();
-        }
+        state.outcome().is_some()
     }
 
+    /// One of them can't be as wanted for now.
     pub(super) fn fail(&self, error: &Error) {
         self.lock().error.get_or_insert_with(|| error.clone());
+    }
+
+    /// Lets whoever waits look again. Not while anything is locked that he takes next.
+    pub(super) fn wake(&self) {
         self.ended.notify_one();
     }
 

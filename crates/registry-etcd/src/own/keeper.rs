@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +28,8 @@ const DRIFT: Duration = Duration::from_secs(3600);
 /// Brings about what the calls want: puts, deletes, leases.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
+    /// What is under way, and one future that never ends: it is polled once, and without it every
+    /// round would have polled all there are, after which this type wakes its own task again.
     work: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: u32,
     /// Nothing is asked before.
@@ -57,7 +59,7 @@ impl Keeper {
         let now = Instant::now();
         Self {
             shared,
-            work: FuturesUnordered::new(),
+            work: FuturesUnordered::from_iter([pending().boxed()]),
             failures: 0,
             resume: None,
             sweep: now + SWEEP,
@@ -70,26 +72,30 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         // One for all turns: hardly any of them has another time to wait for than the one before.
         let mut timer = pin!(sleep_until(self.sweep));
-        while let Some(next) = self.turn() {
+        let mut finished = Vec::new();
+        while let Some(next) = self.turn(&mut finished) {
             if timer.deadline() != next {
                 timer.as_mut().reset(next);
             }
             tokio::select! {
                 () = shared.wake.notified() => {}
-                Some(finished) = self.work.next() => self.finish(finished),
+                Some(one) = self.work.next() => finished.push(one),
                 () = timer.as_mut() => {}
             }
-            while let Some(Some(finished)) = self.work.next().now_or_never() {
-                self.finish(finished);
+            while let Some(Some(one)) = self.work.next().now_or_never() {
+                finished.push(one);
             }
         }
     }
 
-    /// Does what is due, and gives when to look again; none at the end.
-    fn turn(&mut self) -> Option<Instant> {
+    /// Takes in what has finished, does what is due, and gives when to look again; none at the end.
+    fn turn(&mut self, finished: &mut Vec<Finished>) -> Option<Instant> {
         let now = Instant::now();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
+        for one in finished.drain(..) {
+            self.finish(&mut state, one, now);
+        }
         if state.closed {
             return None;
         }
@@ -101,7 +107,14 @@ impl Keeper {
             state.forget_writes(now);
         }
         self.registrations.set(state.wanted());
+        let has_unwatched = !state.unwatched.is_empty();
+        let ended = std::mem::take(&mut state.ended);
         drop(state);
+        // Last, and unlocked: who waited mostly comes with the next call at once.
+        if has_unwatched {
+            shared.watch.notify_one();
+        }
+        ended.iter().for_each(|batch| batch.wake());
         if now >= self.drift {
             self.drift = now + DRIFT;
             shared.client.drift();
@@ -118,7 +131,7 @@ impl Keeper {
         self.resume = None;
         // After a failure one request finds out whether the cluster is there again.
         let limit = if self.failures > 0 { 1 } else { PIPELINE };
-        while self.work.len() < limit {
+        while self.work.len() - 1 < limit {
             if self.grant(state, now) {
                 continue;
             }
@@ -207,10 +220,7 @@ impl Keeper {
         }
     }
 
-    fn finish(&mut self, finished: Finished) {
-        let now = Instant::now();
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
+    fn finish(&mut self, state: &mut State, finished: Finished, now: Instant) {
         let failure = match finished {
             Finished::Task {
                 at,
@@ -244,7 +254,7 @@ impl Keeper {
                 Ok(()) => {
                     debug!(id, seconds, "lease granted");
                     state.granted(seconds, id, now);
-                    shared.renew.notify_one();
+                    self.shared.renew.notify_one();
                     None
                 }
                 Err(failure) => {
@@ -259,10 +269,6 @@ impl Keeper {
                 return;
             }
         };
-        if !state.unwatched.is_empty() {
-            shared.watch.notify_one();
-        }
-        drop(state);
         match failure {
             Some(failure) => self.failed(&failure, now),
             None => {

@@ -68,31 +68,39 @@ pub(super) async fn perform(
             in_doubt: false,
         };
     }
-    let request = match task {
-        Task::Put {
-            key,
-            value,
-            lease,
-            expected,
-        } => put(key, value, lease, expected),
-        Task::Delete { key, lease, .. } => delete(key, lease),
-    };
     let mut attempts = 0;
     let answer = client
         .call("txn", within, late, |connection| {
             attempts += 1;
-            let request = request.clone();
+            let request = request(&task);
             async move { connection.kv().txn(request).await }
         })
         .await;
     let unanswered = matches!(answer, Err(Failure::Silent(_) | Failure::Unreachable(_)));
+    let result = match (answer, task) {
+        (Err(failure), _) => Err(failure),
+        (Ok(answer), Task::Delete { .. }) => Ok(deleted(keys, namespace, answer)),
+        (Ok(answer), Task::Put { .. }) if answer.succeeded => {
+            let revision = answer.header.unwrap_or_default().revision;
+            Ok(Done::Put(Put::Done(revision)))
+        }
+        // Asked only now: what hardly ever happens is not to cost the cluster something each time.
+        (Ok(_), Task::Put { key, .. }) => {
+            let looked = Box::pin(look(client, &[key], false, within)).await;
+            looked.map(|(found, _)| {
+                let found = found.into_iter().flatten().next();
+                let occupant = found.map(|kv| occupant(keys, namespace, kv));
+                Done::Put(occupant.map_or(Put::Vacant, Put::Occupied))
+            })
+        }
+    };
     Answer {
         in_doubt: is_put && attempts > 0 && (attempts > 1 || unanswered),
-        result: answer.map(|answer| done(keys, namespace, is_put, answer)),
+        result,
     }
 }
 
-fn done(keys: Keys, namespace: &Arc<str>, is_put: bool, answer: TxnResponse) -> Done {
+fn deleted(keys: Keys, namespace: &Arc<str>, answer: TxnResponse) -> Done {
     let revision = answer.header.unwrap_or_default().revision;
     let range = answer
         .responses
@@ -103,12 +111,7 @@ fn done(keys: Keys, namespace: &Arc<str>, is_put: bool, answer: TxnResponse) -> 
         });
     let kv = range.and_then(|range| range.kvs.into_iter().next());
     let occupant = kv.map(|kv| occupant(keys, namespace, kv));
-    match (is_put, answer.succeeded, occupant) {
-        (true, true, _) => Done::Put(Put::Done(revision)),
-        (true, false, Some(occupant)) => Done::Put(Put::Occupied(occupant)),
-        (true, false, None) => Done::Put(Put::Vacant),
-        (false, _, occupant) => Done::Deleted { occupant, revision },
-    }
+    Done::Deleted { occupant, revision }
 }
 
 fn occupant(keys: Keys, namespace: &Arc<str>, kv: KeyValue) -> Occupant {
@@ -127,15 +130,23 @@ fn occupant(keys: Keys, namespace: &Arc<str>, kv: KeyValue) -> Occupant {
     }
 }
 
-fn put(key: Bytes, value: Bytes, lease: i64, expected: i64) -> TxnRequest {
-    TxnRequest {
-        compare: vec![is_of(key.clone(), expected)],
-        success: vec![operation(Request::RequestPut(PutRequest {
-            key: key.clone(),
+fn request(task: &Task) -> TxnRequest {
+    match task {
+        Task::Put {
+            key,
             value,
             lease,
-        }))],
-        failure: vec![range(key, false)],
+            expected,
+        } => TxnRequest {
+            compare: vec![is_of(key.clone(), *expected)],
+            success: vec![operation(Request::RequestPut(PutRequest {
+                key: key.clone(),
+                value: value.clone(),
+                lease: *lease,
+            }))],
+            failure: Vec::new(),
+        },
+        Task::Delete { key, lease, .. } => delete(key.clone(), *lease),
     }
 }
 

@@ -14,10 +14,9 @@ use slab::Slab;
 use tokio::time::Instant;
 use vine_registry::NodeRef;
 
-pub(super) use self::entry::{Call, Farewell, Occupant, Put, Task};
+pub(super) use self::entry::{Call, Farewell, Occupant, Put, Task, Written};
 use self::entry::{Entry, Group};
-use super::lease::Lease;
-use crate::keys::Keys;
+use super::{batch::Batch, lease::Lease};
 
 /// For how long at least it is remembered in which revision a service was written to.
 const REMEMBER: Duration = Duration::from_secs(60);
@@ -28,7 +27,6 @@ const REMEMBER: Duration = Duration::from_secs(60);
 /// a dropped call, an answer that does not come, a lease that is lost, ends in a key that is not as
 /// wanted, and such a key is queued until it is.
 pub(super) struct State {
-    pub(super) keys: Keys,
     pub(super) entries: Slab<Entry>,
     pub(super) leases: BTreeMap<u64, Lease>,
     /// Every lease that this handle ever asked for.
@@ -44,6 +42,8 @@ pub(super) struct State {
     later: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Keys that nobody watches yet.
     pub(super) unwatched: Vec<usize>,
+    /// What was waited for and has ended. The keeper says so once this is not locked any more.
+    pub(super) ended: Vec<Arc<Batch>>,
     /// The last revision in which a service was changed from here, and when.
     writes: Map<(Arc<str>, Arc<str>), (i64, Instant)>,
     /// The last revision of those that were forgotten.
@@ -58,9 +58,8 @@ type Names = Map<Arc<str>, Map<Arc<str>, Map<Arc<str>, usize>>>;
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 impl State {
-    pub(super) fn new(keys: Keys) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            keys,
             entries: Slab::new(),
             leases: BTreeMap::new(),
             own_leases: HashSet::new(),
@@ -72,6 +71,7 @@ impl State {
             queue: VecDeque::new(),
             later: BinaryHeap::new(),
             unwatched: Vec::new(),
+            ended: Vec::new(),
             writes: Map::default(),
             forgotten: 0,
             last: 0,

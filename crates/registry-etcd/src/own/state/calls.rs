@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use vine_registry::{Error, NodeRef, Result, Service};
 
 use super::{
-    Call, Farewell, State,
+    Call, Farewell, State, Written,
     entry::{Entry, Group, Want, clash, replaced},
 };
 use crate::{
@@ -70,7 +70,7 @@ impl State {
             .entry(seconds)
             .or_insert_with(|| Lease::new(seconds));
         let batch = Batch::new();
-        for (node, value) in nodes {
+        for Written { node, key, value } in nodes {
             let reference = NodeRef::new(Arc::clone(&source.name), Arc::clone(&node.id))
                 .with_namespace(Arc::clone(&namespace));
             let want = Want {
@@ -81,7 +81,7 @@ impl State {
                 value,
                 ttl: seconds,
             };
-            let at = self.want(reference, want, epoch, now)?;
+            let at = self.want(reference, key, want, epoch, now)?;
             self.wait(at, &batch);
         }
         batch.seal();
@@ -93,7 +93,7 @@ impl State {
             return Err(Error::Closed);
         }
         let name = &call.source.name;
-        for (node, _) in &call.nodes {
+        for Written { node, key, .. } in &call.nodes {
             if let Some(entry) = self
                 .find(&call.namespace, name, &node.id)
                 .and_then(|at| self.entries.get(at))
@@ -101,11 +101,7 @@ impl State {
             {
                 return Err(replaced(&entry.node));
             }
-            let key = self.keys.node(&call.namespace, name, &node.id);
-            if let Some(entry) = self
-                .by_key
-                .get(key.as_bytes())
-                .and_then(|at| self.entries.get(*at))
+            if let Some(entry) = self.by_key(key).and_then(|at| self.entries.get(at))
                 && !(entry.node.id == node.id
                     && entry.node.service == *name
                     && entry.node.namespace == call.namespace)
@@ -117,10 +113,17 @@ impl State {
     }
 
     /// Wants a value at the key of a node.
-    fn want(&mut self, node: NodeRef, mut want: Want, epoch: u64, now: Instant) -> Result<usize> {
+    fn want(
+        &mut self,
+        node: NodeRef,
+        key: Bytes,
+        mut want: Want,
+        epoch: u64,
+        now: Instant,
+    ) -> Result<usize> {
         let group = want.group;
         let Some(at) = self.find(&node.namespace, &node.service, &node.id) else {
-            let at = self.add(node, epoch, now);
+            let at = self.add(node, key, epoch, now);
             self.entries[at].want = Some(want);
             self.join(group, false);
             self.enqueue(at);
@@ -158,8 +161,7 @@ impl State {
         Ok(at)
     }
 
-    fn add(&mut self, node: NodeRef, epoch: u64, now: Instant) -> usize {
-        let key = Bytes::from(self.keys.node(&node.namespace, &node.service, &node.id));
+    fn add(&mut self, node: NodeRef, key: Bytes, epoch: u64, now: Instant) -> usize {
         let at = self.entries.insert(Entry {
             key: key.clone(),
             want: None,
@@ -336,10 +338,7 @@ impl State {
         };
         self.closed = true;
         for (_, entry) in &mut self.entries {
-            entry
-                .waiters
-                .drain(..)
-                .for_each(|batch| batch.fail(&Error::Closed));
+            self.ended.extend(entry.fail(&Error::Closed));
         }
         farewells
     }

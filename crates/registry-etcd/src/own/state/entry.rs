@@ -82,10 +82,17 @@ pub(in crate::own) struct Call {
     pub(in crate::own) ttl: Option<Duration>,
     /// With the namespace and the ttl in force.
     pub(in crate::own) source: Arc<Service>,
-    pub(in crate::own) nodes: Vec<(Arc<Node>, Bytes)>,
+    pub(in crate::own) nodes: Vec<Written>,
     pub(in crate::own) epoch: u64,
     /// The seconds of the lease.
     pub(in crate::own) seconds: u64,
+}
+
+/// A node with its key and its value.
+pub(in crate::own) struct Written {
+    pub(in crate::own) node: Arc<Node>,
+    pub(in crate::own) key: Bytes,
+    pub(in crate::own) value: Bytes,
 }
 
 /// What became of a put.
@@ -134,6 +141,12 @@ pub(in crate::own) struct Farewell {
 }
 
 impl Entry {
+    /// Fails what is waited for; gives it.
+    pub(in crate::own) fn fail(&mut self, error: &Error) -> impl Iterator<Item = Arc<Batch>> {
+        let waiters = self.waiters.drain(..);
+        waiters.inspect(|batch| batch.fail(error))
+    }
+
     /// What to say at the key, if it is known what stands there.
     pub(in crate::own) fn farewell(&self, value: Option<Bytes>) -> Option<Farewell> {
         Some(Farewell {

@@ -146,7 +146,7 @@ impl State {
             entry.untried = was_untried && entry.unsure.is_none();
             return self.give_up(at, &error, now);
         }
-        entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
+        self.ended.extend(entry.fail(&error));
         if denied {
             self.deny(at, error, now);
         } else {
@@ -295,10 +295,10 @@ impl State {
                 continue;
             };
             if error.is_retryable() {
-                entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
+                self.ended.extend(entry.fail(&error));
                 self.enqueue(at);
             } else if entry.established {
-                entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
+                self.ended.extend(entry.fail(&error));
                 self.deny(at, error.clone(), now);
             } else {
                 self.give_up(at, &error, now);
@@ -310,7 +310,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
         };
-        entry.waiters.drain(..).for_each(|batch| batch.done());
+        let waiters = entry.waiters.drain(..);
+        self.ended.extend(waiters.filter(|batch| batch.done()));
         entry.refusal = None;
         entry.since = now;
         if let Some(want) = &entry.want {
@@ -336,7 +337,7 @@ impl State {
         };
         let error = replaced(&entry.node);
         entry.lost = true;
-        entry.waiters.drain(..).for_each(|batch| batch.fail(&error));
+        self.ended.extend(entry.fail(&error));
         let settled = std::mem::replace(&mut entry.settled, false);
         if let Some(want) = entry.want.take() {
             self.leave(want.group, settled);
@@ -348,7 +349,7 @@ impl State {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
         };
-        entry.waiters.drain(..).for_each(|batch| batch.fail(error));
+        self.ended.extend(entry.fail(error));
         let untouched = entry.untried || entry.unsure.is_none() && !entry.established;
         if entry.want.is_none() {
             return;

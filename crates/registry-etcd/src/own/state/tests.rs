@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, advance};
 use vine_registry::{Error, Node, NodeRef, Service};
 
-use super::{Call, Occupant, Put, REMEMBER, State, Task};
+use super::{Call, Occupant, Put, REMEMBER, State, Task, Written};
 use crate::{Layout, client::Failure, keys::Keys, own::batch::Batch, value};
 
 /// A state whose only call so far registers `n`, with a lease.
@@ -28,7 +28,13 @@ fn call(service: &Arc<Service>, epoch: u64, ttl: Option<Duration>) -> Call {
         namespace: "vine".into(),
         ttl,
         source: Arc::clone(service),
-        nodes: vec![(node, value.into())],
+        nodes: vec![Written {
+            key: Keys(Layout::Vine)
+                .node("vine", &service.name, &node.id)
+                .into(),
+            value: value.into(),
+            node,
+        }],
         epoch,
         seconds: 30,
     }
@@ -45,7 +51,7 @@ async fn outcome(batch: &Batch) -> Option<Result<(), Error>> {
 impl Fixture {
     fn new() -> (Self, Arc<Batch>) {
         let service = service(80);
-        let mut state = State::new(Keys(Layout::Vine));
+        let mut state = State::new();
         let batch = state
             .register(call(&service, 100, None), Instant::now())
             .unwrap();
@@ -306,7 +312,7 @@ async fn what_a_lost_lease_held_comes_back_spread() {
     const SLICES: usize = 50;
     let mut puts = [0; SLICES + 1];
     for _ in 0..PROCESSES {
-        let mut state = State::new(Keys(Layout::Vine));
+        let mut state = State::new();
         let now = Instant::now();
         for index in 0..KEYS {
             let held = Service::new(format!("s{index}"), "v1").with_namespace("vine");
@@ -342,7 +348,7 @@ async fn what_a_lost_lease_held_comes_back_spread() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_not_renewed_ends() {
-    let mut state = State::new(Keys(Layout::Vine));
+    let mut state = State::new();
     let ttl = Some(Duration::from_secs(3));
     let held = service(80);
     state
