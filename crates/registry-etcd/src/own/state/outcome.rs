@@ -243,7 +243,9 @@ impl State {
         }
         for at in held {
             self.distrust(at, now);
-            if let Some(entry) = self.entries.get_mut(at).filter(|_| !is_many) {
+            // What never stood there somebody waits for.
+            let entry = self.entries.get_mut(at);
+            if let Some(entry) = entry.filter(|entry| !is_many && entry.established) {
                 let turn = by_chance();
                 entry.turn = Some(turn);
                 self.later.push(Reverse((turn, at)));

@@ -304,6 +304,21 @@ async fn what_a_lost_lease_held_is_put_again_under_another_one() {
     assert!(matches!(task, Task::Put { lease, expected: 0, .. } if lease == new));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_registers_under_a_lost_lease_does_not_wait_for_a_turn() {
+    let (mut fixture, batch) = Fixture::new();
+    let lost = fixture.lease();
+    let (at, wish, _) = fixture.task();
+    fixture.state.lease_gone(at, lost, Instant::now());
+    fixture.idle();
+    let new = fixture.lease();
+    fixture.state.granted(30, new, Instant::now());
+    let (again, _, task) = fixture.task();
+    assert!(again == at && matches!(task, Task::Put { lease, .. } if lease == new));
+    fixture.state.put(at, wish, Put::Done(7), Instant::now());
+    assert!(matches!(outcome(&batch).await, Some(Ok(()))));
+}
+
 /// Of each process, since many lose their leases together.
 #[tokio::test(start_paused = true)]
 async fn what_a_lost_lease_held_comes_back_spread() {
