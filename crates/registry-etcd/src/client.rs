@@ -2,6 +2,7 @@
 
 mod auth;
 mod connection;
+mod exchange;
 mod failure;
 mod late;
 mod tls;

@@ -1,5 +1,5 @@
 use std::{
-    future::Future,
+    future::{Future, pending},
     pin::Pin,
     sync::{
         Arc,
@@ -9,24 +9,27 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, Uri, uri};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
+use bytes::Bytes;
+use h2::{
+    Ping, PingPong,
+    client::{Builder, SendRequest},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, uri};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::failure::{chain, hint};
+use super::{
+    exchange::{Answer, Streams, exchange},
+    failure::{chain, hint},
+};
 use crate::address::Member;
 
 /// How long to connect to one member may take.
@@ -36,6 +39,12 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// every five seconds or more often.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
+
+/// How many bytes a server may send before they are read, on one stream and on all of them; and as
+/// headers.
+const STREAM_WINDOW: u32 = 2 << 20;
+const WINDOW: u32 = 5 << 20;
+const HEADERS: u32 = 16 << 10;
 
 /// How long what ended a connection may take to be known.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -49,7 +58,8 @@ pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 /// A connection to one member. Its clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
+    streams: Streams,
     life: Arc<Life>,
     scheme: uri::Scheme,
     authority: uri::Authority,
@@ -69,7 +79,7 @@ struct Life {
 #[error("{reason}")]
 pub(crate) struct Broken {
     reason: String,
-    source: hyper::Error,
+    source: h2::Error,
 }
 
 impl Connection {
@@ -91,7 +101,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(|error| chain(&error))?;
         let authority =
             uri::Authority::try_from(member.authority()).map_err(|error| chain(&error))?;
-        let ((sender, end), scheme) = match tls {
+        let ((sender, streams, end), scheme) = match tls {
             None => (handshake(stream).await?, uri::Scheme::HTTP),
             Some((config, name)) => {
                 let stream = TlsConnector::from(config).connect(name, stream).await;
@@ -105,6 +115,7 @@ impl Connection {
         };
         Ok(Self {
             sender,
+            streams,
             life: Arc::new(life),
             scheme,
             authority,
@@ -114,7 +125,7 @@ impl Connection {
 
     /// Whether it has ended.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.life.end.borrow().is_some()
     }
 
     /// The same one, with requests that show a token.
@@ -126,10 +137,9 @@ impl Connection {
 
 impl Life {
     /// Says why a request failed: what ended the connection says more than what the request heard.
-    async fn explain(&self, plain: bool, source: hyper::Error) -> Broken {
+    async fn explain(&self, plain: bool, source: h2::Error) -> Broken {
         let mut end = self.end.clone();
-        let lost = source.is_canceled() || source.is_closed() || end.borrow().is_some();
-        let reason = if lost {
+        let reason = if !source.is_reset() {
             // A connection that is still closing in order has no reason yet.
             let end = timeout(MOMENT, end.wait_for(Option::is_some)).await;
             let end = end.ok().and_then(|end| end.ok()?.clone());
@@ -146,34 +156,65 @@ impl Life {
     }
 }
 
-type Connected = (SendRequest<Body>, watch::Receiver<Option<String>>);
+type Connected = (SendRequest<Bytes>, Streams, watch::Receiver<Option<String>>);
 
 async fn handshake<S>(stream: S) -> Result<Connected, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .keep_alive_while_idle(false)
-        .handshake(TokioIo::new(stream))
+    let (sender, connection) = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEADERS)
+        .enable_push(false)
+        .handshake(stream)
         .await
         .map_err(|error| chain(&error))?;
+    let streams = Streams::default();
     let (say, end) = watch::channel(None);
-    tokio::spawn(async move {
-        let ended = connection.await.map_err(|error| chain(&error));
-        say.send_replace(Some(
-            ended
-                .err()
-                .unwrap_or_else(|| "the connection was closed".to_owned()),
-        ));
-    });
-    Ok((sender, end))
+    let driven = drive(connection, streams.clone());
+    tokio::spawn(async move { say.send_replace(Some(driven.await)) });
+    Ok((sender, streams, end))
+}
+
+/// Reads and writes until the connection ends; gives the reason.
+async fn drive<S>(mut connection: h2::client::Connection<S>, streams: Streams) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let pings = connection.ping_pong();
+    let ended = tokio::select! {
+        biased;
+        ended = connection => ended,
+        () = silence(pings, &streams) => return format!("no answer to a ping within {PONG:?}"),
+    };
+    match ended {
+        Ok(()) => "the connection was closed".to_owned(),
+        Err(error) => chain(&error),
+    }
+}
+
+/// Waits until the other side does not answer a ping.
+async fn silence(pings: Option<PingPong>, streams: &Streams) {
+    let Some(mut pings) = pings else {
+        return pending().await;
+    };
+    loop {
+        sleep(PING).await;
+        if streams.are_idle() {
+            continue;
+        }
+        match timeout(PONG, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The connection itself says why.
+            Ok(Err(_)) => pending().await,
+            Err(_) => return,
+        }
+    }
 }
 
 impl Service<Request<Body>> for Connection {
-    type Response = Response<Incoming>;
+    type Response = Response<Answer>;
     type Error = Broken;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -195,7 +236,7 @@ impl Service<Request<Body>> for Connection {
             headers.insert(TOKEN.clone(), token.clone());
         }
         let (life, plain) = (Arc::clone(&self.life), self.scheme == uri::Scheme::HTTP);
-        let answer = self.sender.send_request(request);
+        let answer = exchange(&mut self.sender, request, self.streams.clone());
         Box::pin(async move {
             match answer.await {
                 Ok(answer) => {

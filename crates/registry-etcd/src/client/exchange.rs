@@ -1,0 +1,158 @@
+//! One request and its answer, on a stream of HTTP/2 (RFC 9113, section 5).
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::future::poll_immediate;
+use h2::{Reason, RecvStream, SendStream, client::SendRequest};
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use tonic::body::Body;
+
+/// The streams of a connection that are in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Arc<AtomicUsize>);
+
+struct InUse(Streams);
+
+/// What is answered, with its trailers. A stream whose answer is dropped is reset.
+pub(crate) struct Answer {
+    stream: RecvStream,
+    _in_use: InUse,
+}
+
+/// What is asked. It takes no more room than it has already: how much the other side takes at a
+/// time is left to h2.
+struct Asking {
+    body: Body,
+    stream: SendStream<Bytes>,
+    /// Whether it is the last one is known when there is another, or none.
+    held: Option<Bytes>,
+}
+
+/// Sends a request; gives the answer once it begins. A request that is a stream goes on beside it.
+pub(super) fn exchange(
+    sender: &mut SendRequest<Bytes>,
+    request: Request<Body>,
+    streams: Streams,
+) -> impl Future<Output = Result<Response<Answer>, h2::Error>> + Send + use<> {
+    let in_use = InUse::new(streams);
+    let (head, body) = request.into_parts();
+    let sent = sender.send_request(Request::from_parts(head, ()), false);
+    async move {
+        let (answer, stream) = sent?;
+        let mut asking = Asking {
+            body,
+            stream,
+            held: None,
+        };
+        if poll_immediate(&mut asking).await.is_none() {
+            tokio::spawn(asking);
+        }
+        let answer = answer.await?;
+        Ok(answer.map(|stream| Answer {
+            stream,
+            _in_use: in_use,
+        }))
+    }
+}
+
+impl Streams {
+    pub(super) fn are_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl InUse {
+    fn new(streams: Streams) -> Self {
+        streams.0.fetch_add(1, Ordering::Relaxed);
+        Self(streams)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Asking {
+    /// A stream that does not take it any more says so to whoever waits for the answer.
+    fn send(&mut self, data: Bytes, is_last: bool) {
+        let _ = self.stream.send_data(data, is_last);
+    }
+}
+
+impl Future for Asking {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data()
+                        && let Some(before) = self.held.replace(data)
+                    {
+                        self.send(before, false);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => {
+                    let last = self.held.take().unwrap_or_default();
+                    self.send(last, true);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => {
+                    if let Some(data) = self.held.take() {
+                        self.send(data, false);
+                    }
+                    return self.stream.poll_reset(cx).map(drop);
+                }
+            }
+        }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // Fails only if the stream has ended, which the next frame says.
+                let _ = self.stream.flow_control().release_capacity(data.len());
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            // A server that has said all resets a stream which its client has not ended (section 8.1).
+            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = ready!(self.stream.poll_trailers(cx));
+                Poll::Ready(
+                    trailers
+                        .transpose()
+                        .map(|trailers| trailers.map(Frame::trailers)),
+                )
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
