@@ -46,6 +46,10 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const WINDOW: u32 = 5 << 20;
 const HEADERS: u32 = 16 << 10;
 
+/// How many streams may be opened before the server has said how many it takes: a limit below that
+/// is not recommended (RFC 9113, section 6.5.2).
+const FIRST_STREAMS: usize = 100;
+
 /// How long what ended a connection may take to be known.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -166,6 +170,7 @@ where
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEADERS)
+        .initial_max_send_streams(FIRST_STREAMS)
         .enable_push(false)
         .handshake(stream)
         .await

@@ -23,7 +23,7 @@ pub(super) struct Streams(Arc<AtomicUsize>);
 
 struct InUse(Streams);
 
-/// What is answered, with its trailers. A stream whose answer is dropped is reset.
+/// What is answered, with its trailers. Dropping it resets the stream, unless there is more to ask.
 pub(crate) struct Answer {
     stream: RecvStream,
     _in_use: InUse,
