@@ -253,3 +253,36 @@ impl Service<Request<Body>> for Connection {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_connection_in_use_and_no_idle_one() {
+        let (ours, _theirs) = tokio::io::duplex(1 << 16);
+        let (mut sender, streams, mut end) = handshake(ours).await.unwrap();
+        let idle = timeout(PING * 6, end.changed()).await;
+        assert!(idle.is_err(), "nobody was asked");
+        let request = Request::post("http://etcd/never").body(Body::empty());
+        let answer = tokio::spawn(exchange(&mut sender, request.unwrap(), streams.clone()));
+        let ended = timeout(PING * 2 + PONG, end.wait_for(Option::is_some)).await;
+        assert_eq!(
+            ended.unwrap().unwrap().as_deref(),
+            Some("no answer to a ping within 5s")
+        );
+        assert!(answer.await.unwrap().is_err(), "who waits hears of it");
+        assert!(streams.are_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_with_the_other_side() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (_sender, _, mut end) = handshake(ours).await.unwrap();
+        drop(theirs);
+        let ended = timeout(Duration::from_secs(1), end.wait_for(Option::is_some)).await;
+        assert!(ended.unwrap().unwrap().is_some());
+    }
+}
