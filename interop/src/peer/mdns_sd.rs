@@ -13,6 +13,10 @@ use crate::Outcome;
 
 const TYPE: &str = "_vine._tcp.local.";
 
+/// An answer that others may give, too, waits for so long at most (RFC 6762, section 6). This program
+/// writes it when it is asked: what it withdraws meanwhile comes back with the answer.
+const ANSWERS: Duration = Duration::from_millis(120);
+
 pub(super) struct MdnsSd {
     daemon: ServiceDaemon,
     names: HashMap<String, String>,
@@ -57,6 +61,7 @@ impl Program for MdnsSd {
 
     async fn withdraw(&mut self, label: &str) -> Outcome {
         let name = self.names.remove(label).ok_or("it is not registered")?;
+        tokio::time::sleep(ANSWERS).await;
         let done = self.daemon.unregister(&name);
         let done = done.map_err(|error| error.to_string())?;
         done.recv_async().await.map_err(|error| error.to_string())?;
