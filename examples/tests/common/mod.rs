@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::{
-    net::UdpSocket,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -23,13 +23,21 @@ pub(crate) const LONG: Duration = Duration::from_secs(100);
 /// Where processes of one test meet, and no others.
 pub(crate) struct Meeting {
     port: u16,
+    /// Keeps other tests from the same UDP port.
+    _mark: TcpListener,
 }
 
 impl Meeting {
     pub(crate) fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let port = socket.local_addr().expect("an address").port();
-        Self { port }
+        // Below those that a system gives to whoever asks for any: one of those could be given to somebody
+        // else between two processes of the test.
+        let mut ports = 17_000..18_000;
+        let free = ports.find_map(|port| {
+            let _mark = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+            Some(Self { port, _mark })
+        });
+        free.expect("a free port")
     }
 
     /// The flags that bring a process there.

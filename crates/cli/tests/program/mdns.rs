@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     process::Command,
     time::Duration,
 };
@@ -22,14 +22,21 @@ const LOOPBACK: &str = if cfg!(target_os = "macos") {
 /// A network for one test.
 pub(crate) struct Network {
     port: u16,
+    /// Keeps other tests from the same UDP port.
+    _mark: TcpListener,
 }
 
 impl Network {
     pub(crate) fn new() -> Self {
-        let free = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        Self {
-            port: free.local_addr().unwrap().port(),
-        }
+        // Below those that a system gives to whoever asks for any: one of those could be given to somebody
+        // else between two processes of the test.
+        let mut ports = 16_000..17_000;
+        let free = ports.find_map(|port| {
+            let _mark = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+            Some(Self { port, _mark })
+        });
+        free.expect("a free port")
     }
 
     fn vine(&self, words: &str) -> Command {
