@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
     });
     let served = served.await;
     if served.is_ok() {
-        say("\nDeregistered, and everything is answered. Goodbye!");
+        say("\nStopped: all that was asked is answered. Goodbye!");
     }
     cli::exit_code(served)
 }

@@ -32,7 +32,7 @@ async fn registers_finds_itself_and_calls_itself() {
     assert_eq!(services.node_count(), 1);
 
     hello.signal("INT").await;
-    hello.prints("Deregistered").await;
+    hello.prints("Goodbye!").await;
     assert!(hello.end().await.success());
 }
 
