@@ -3,7 +3,10 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
-use vine_registry::telemetry::{Level, REGISTRATIONS};
+use vine_registry::{
+    Error,
+    telemetry::{Level, REGISTRATIONS},
+};
 
 use super::{
     Shared,
@@ -282,12 +285,12 @@ impl Keeper {
     /// Leaves the cluster alone for a while.
     fn failed(&mut self, failure: &Failure, now: Instant) {
         if failure.is_denial() {
-            warn!(?failure, "the cluster refuses");
+            warn!(error = %Error::from(failure.clone()), "the cluster refuses");
             return;
         }
         if self.failures == 0 {
             warn!(
-                ?failure,
+                error = %Error::from(failure.clone()),
                 "the cluster does not answer; trying again for ever"
             );
         }
