@@ -1,7 +1,8 @@
 //! The one task that owns everything: engine, view and sockets.
 //!
 //! Handles send it [`Command`]s and read what it publishes in [`Shared`]. Between two waits it takes
-//! in what is there (commands, packets, deadlines) and then lets the engine out: packets, events.
+//! in what is there (commands, packets, deadlines) and then lets the engine out: packets, events. Who
+//! registered or deregistered is answered after that: others have been told by then.
 
 mod browses;
 mod clock;
@@ -105,6 +106,23 @@ pub(crate) struct Settle {
     pub(crate) reply: oneshot::Sender<Result<()>>,
 }
 
+/// The answer to a command that others are to be told of first.
+#[derive(Debug)]
+enum Answer {
+    Registered(oneshot::Sender<Result<()>>, Result<()>),
+    Deregistered(oneshot::Sender<Result<Deregistered>>, Result<Deregistered>),
+}
+
+impl Answer {
+    /// That nobody waits for it any more is fine.
+    fn give(self) {
+        match self {
+            Self::Registered(reply, registered) => drop(reply.send(registered)),
+            Self::Deregistered(reply, done) => drop(reply.send(done)),
+        }
+    }
+}
+
 /// Who a node in the view belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
@@ -116,6 +134,7 @@ enum Holder {
 pub(crate) struct Driver {
     options: MdnsOptions,
     commands: mpsc::UnboundedReceiver<Command>,
+    answers: Vec<Answer>,
     shared: Arc<Shared>,
     engine: Dialects,
     view: View<Holder>,
@@ -148,6 +167,7 @@ impl Driver {
         let view = View::new(crate::registry::NAME);
         let mut driver = Self {
             commands,
+            answers: Vec::new(),
             shared: Arc::new(Shared::new(view.reader())),
             engine: Dialects::new(options.dialect, config, manner, fastrand::u64(..)),
             view,
@@ -178,6 +198,9 @@ impl Driver {
         let mut unread = 0;
         let closing = loop {
             self.let_out();
+            if unread == 0 {
+                self.answers.drain(..).for_each(Answer::give);
+            }
             let deadline = self.deadline();
             let next = tokio::select! {
                 command = self.commands.recv() => Next::Commands(command),
@@ -244,7 +267,7 @@ impl Driver {
                 reply,
             } => {
                 let registered = self.register(service, namespace, ttl);
-                let _ = reply.send(registered);
+                self.answers.push(Answer::Registered(reply, registered));
             }
             Command::Deregister {
                 service,
@@ -254,7 +277,7 @@ impl Driver {
                 reply,
             } => {
                 let done = self.deregister(&service, &namespace, force, looked_up);
-                let _ = reply.send(done);
+                self.answers.push(Answer::Deregistered(reply, done));
             }
             Command::Settle(settle) => self.settle(settle),
             Command::Reconfirm(node) => {
@@ -459,6 +482,7 @@ impl Driver {
         self.end_own();
         self.view.end_watches(OWNER);
         self.let_out();
+        self.answers.drain(..).for_each(Answer::give);
         let flushed = async {
             loop {
                 while !self.sockets.is_flushed() {

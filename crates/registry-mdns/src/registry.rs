@@ -50,6 +50,9 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// everything; a task in the background owns it, and ends with the last clone or with
 /// [`close`](Registry::close).
 ///
+/// Who has registered or deregistered has been said to be there or gone when the call returns, unless
+/// more was to be said than others can follow at once.
+///
 /// ```no_run
 /// use vine_registry::{Node, Options, RegistryExt, Service};
 /// use vine_registry_mdns::{MdnsOptions, MdnsRegistry};

@@ -1,7 +1,13 @@
 //! The registry over real sockets, on loopback: each test has a port of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
+use socket2::{Domain, Socket, Type};
 use tokio::time::{Instant, timeout};
 use vine_registry::{
     Action, DeregisterOptions, Error, Event, GetOptions, ListOptions, Namespaces, Node, Options,
@@ -284,6 +290,54 @@ fn a_new_runtime_starts_it_anew() {
         let found = runtime.block_on(registry.get_service(NAME)).unwrap();
         assert_eq!(found.node_count(), 1);
     }
+}
+
+/// Hears what is said on loopback, and does not wait for it.
+fn ear(port: u16) -> UdpSocket {
+    let open = || {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.set_reuse_address(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_port(true)?;
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+        socket.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &Ipv4Addr::LOCALHOST)?;
+        socket.set_nonblocking(true)?;
+        io::Result::Ok(socket.into())
+    };
+    open().expect("a socket in the group")
+}
+
+/// Whether anything that waits there names this.
+fn hears(ear: &UdpSocket, id: &str) -> bool {
+    let mut buffer = [0; 9_000];
+    let mut heard = false;
+    while let Ok(len) = ear.recv(&mut buffer) {
+        let mut parts = buffer[..len].windows(id.len());
+        heard |= parts.any(|part| part == id.as_bytes());
+    }
+    heard
+}
+
+/// A process may end right after it has deregistered, and one that hands an id over right after the
+/// next one has registered it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_registered_or_deregistered_has_been_heard() {
+    let (one, ear) = (handle(18_042), ear(18_042));
+    let mut unheard = Vec::new();
+    // So many may be said at once.
+    for number in 0..20 {
+        let id = format!("number-{number}-of-many");
+        one.register(service(&[&id])).await.unwrap();
+        if !hears(&ear, &id) {
+            unheard.push(format!("{id} comes"));
+        }
+        one.deregister(&service(&[&id])).await.unwrap();
+        if !hears(&ear, &id) {
+            unheard.push(format!("{id} goes"));
+        }
+    }
+    // A busy system may bring a packet a moment later.
+    assert!(unheard.len() < 4, "{unheard:?}");
 }
 
 #[test]
