@@ -10,9 +10,6 @@ use std::{
 #[derive(Debug, Default)]
 pub(super) struct Latency(AtomicU64);
 
-/// After so long without calls, an average has faded to 37 %.
-const FADE: Duration = Duration::from_secs(10);
-
 /// What the first call to a node counts as that got no answer, if it did not take longer: little
 /// would draw calls to a node that may answer none.
 const UNANSWERED: Duration = Duration::from_millis(100);
@@ -20,8 +17,8 @@ const UNANSWERED: Duration = Duration::from_millis(100);
 /// Ticks of 2^14 ns, about 16 us: 32 bits of them last for 19 hours.
 const TICK: u32 = 14;
 
-/// What of that time a tick is.
-const PER_TICK: f32 = (1 << TICK) as f32 / FADE.as_nanos() as f32;
+/// After 2^18 ticks without calls, 4.3 s, an average is half of what it was.
+const HALVING: u32 = 18;
 
 /// What a [`Latency`] holds.
 #[derive(Clone, Copy)]
@@ -38,25 +35,24 @@ impl Latency {
     pub(super) fn record(&self, now: u64, took: u64, succeeded: bool) {
         let took = took as f32;
         let at = ticks(now);
-        let update = |bits: u64| {
-            let average = Average::from_bits(bits);
-            let nanos = match average {
-                Some(average) if took > average.faded(at) => took,
-                Some(average) if succeeded => {
-                    let kept = average.fading(at);
-                    average.nanos * kept + took * (1.0 - kept)
-                }
-                Some(_) => return None,
-                None if succeeded => took,
-                None => took.max(UNANSWERED.as_nanos() as f32),
-            };
-            let new = Average { nanos, at }.to_bits();
-            (new != bits).then_some(new)
+        let bits = self.0.load(Ordering::Relaxed);
+        let average = Average::from_bits(bits);
+        let nanos = match average {
+            Some(average) if took > average.faded(at) => took,
+            Some(average) if succeeded => {
+                let kept = average.fading(at);
+                average.nanos * kept + took * (1.0 - kept)
+            }
+            Some(_) => return,
+            None if succeeded => took,
+            None => took.max(UNANSWERED.as_nanos() as f32),
         };
-        // Nothing to do is fine, and spares the other cores a write.
-        let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        let new = Average { nanos, at }.to_bits();
+        // Nothing to do is fine, and spares the other cores a write. Of two in the same nanoseconds one
+        // may be lost, which an average bears better than each call a locked step.
+        if new != bits {
+            self.0.store(new, Ordering::Relaxed);
+        }
     }
 
     /// The average in nanoseconds, so many after the selector was made; none before the first call.
@@ -87,14 +83,12 @@ impl Average {
     /// How much of the average counts after this time.
     fn fading(self, now: u32) -> f32 {
         // Of two threads, one may be a tick behind.
-        let age = now.wrapping_sub(self.at).cast_signed().max(0) as f32;
-        let faded = age * PER_TICK;
-        // As good for what is recent, and several times as quick.
-        if faded < 1e-3 {
-            1.0 - faded
-        } else {
-            (-faded).exp()
-        }
+        let age = now.wrapping_sub(self.at).cast_signed().max(0);
+        // 2^-x, as near as straight lines between the powers of two come: in the bits of a float, a
+        // halving is one less in the exponent.
+        let halvings = u64::from(age.cast_unsigned()) << (f32::MANTISSA_DIGITS - 1 - HALVING);
+        let bits = u64::from(1_f32.to_bits()).saturating_sub(halvings);
+        f32::from_bits(bits as u32)
     }
 }
 
@@ -127,8 +121,16 @@ mod tests {
     fn it_fades_in_silence() {
         let latency = Latency::default();
         latency.record(MS, 100 * MS, true);
-        let later = latency.at(MS + FADE.as_nanos() as u64).unwrap();
-        assert!((36e6..38e6).contains(&later), "{later}");
+        let halving = 1 << (TICK + HALVING);
+        let mut before = 100e6;
+        for halvings in 1..4 {
+            let middle = latency.at(MS + halvings * halving - halving / 2).unwrap();
+            assert!((0.74 * before..0.76 * before).contains(&middle), "{middle}");
+            let later = latency.at(MS + halvings * halving).unwrap();
+            assert!((0.49 * before..0.51 * before).contains(&later), "{later}");
+            before = later;
+        }
+        assert_eq!(latency.at(200 * halving), Some(0.0));
     }
 
     #[test]
