@@ -226,7 +226,7 @@ impl Selector {
 
     /// The nodes that calls may go to now, the preferred ones first.
     #[must_use]
-    pub fn peers(&self) -> Vec<Arc<Peer>> {
+    pub fn peers(&self) -> Vec<Peer> {
         self.0.core.table.load().peers()
     }
 

@@ -200,7 +200,7 @@ fn is_idempotent<B>(request: &Request<B>) -> bool {
 }
 
 fn authority(guard: &Guard) -> Result<Authority, CallError> {
-    let authority = guard.peer().authority();
+    let authority = guard.authority();
     authority.map_err(|error| CallError::InvalidUrl {
         url: guard.node().address.to_string(),
         reason: error.to_string(),

@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::peer::{Stats, Told};
+use super::peer::Peer;
 
 /// When a node that fails gets no calls for a while.
 ///
@@ -78,7 +78,7 @@ pub(super) struct Ejected(HashMap<Arc<str>, Case>);
 
 #[derive(Debug)]
 struct Case {
-    stats: Arc<Stats>,
+    peer: Peer,
     /// How often in a row.
     times: u32,
     until: Instant,
@@ -108,27 +108,25 @@ impl Ejected {
     pub(super) fn fails(
         &mut self,
         rules: &Ejection,
-        told: &Told,
+        peer: &Peer,
         nodes: usize,
         now: Instant,
     ) -> bool {
         let out = self.0.values().filter(|case| case.is_out).count();
-        if self.is_out(&told.id) || out >= rules.limit(nodes) {
-            told.stats.reset(0);
+        let id = &peer.node().id;
+        if self.is_out(id) || out >= rules.limit(nodes) {
+            peer.reset(0);
             return false;
         }
-        let before = self
-            .0
-            .get(&told.id)
-            .filter(|case| !case.is_over(rules, now));
+        let before = self.0.get(id).filter(|case| !case.is_over(rules, now));
         let times = before.map_or(1, |case| case.times.saturating_add(1));
         let case = Case {
-            stats: Arc::clone(&told.stats),
+            peer: peer.clone(),
             times,
             until: now + rules.time(times),
             is_out: true,
         };
-        self.0.insert(Arc::clone(&told.id), case);
+        self.0.insert(Arc::clone(id), case);
         true
     }
 
@@ -148,9 +146,9 @@ impl Ejected {
         &mut self,
         rules: &Ejection,
         nodes: usize,
-        is_there: impl Fn(&Arc<Stats>) -> bool,
+        is_there: impl Fn(&Peer) -> bool,
     ) {
-        self.0.retain(|_, case| is_there(&case.stats));
+        self.0.retain(|_, case| is_there(&case.peer));
         let mut out: Vec<_> = self.0.values_mut().filter(|case| case.is_out).collect();
         let above = out.len().saturating_sub(rules.limit(nodes));
         out.sort_unstable_by_key(|case| case.until);
@@ -169,6 +167,6 @@ impl Case {
     /// The next failure ejects it again.
     fn release(&mut self, rules: &Ejection) {
         self.is_out = false;
-        self.stats.reset(rules.failures.saturating_sub(1));
+        self.peer.reset(rules.failures.saturating_sub(1));
     }
 }

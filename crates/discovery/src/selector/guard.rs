@@ -1,8 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "hyper")]
+use http::uri::{Authority, InvalidUri};
 use vine_registry::Node;
 
-use super::peer::Peer;
+use super::{Peer, peer::Underway};
 
 /// A node that was picked for a call. Keep it while the call is under way, and say how it ended.
 ///
@@ -11,7 +13,7 @@ use super::peer::Peer;
 #[derive(Debug)]
 #[must_use]
 pub struct Guard {
-    peer: Arc<Peer>,
+    call: Underway,
     /// In nanoseconds since the selector was made.
     start: u64,
     reported: bool,
@@ -30,10 +32,9 @@ pub enum Outcome {
 }
 
 impl Guard {
-    pub(super) fn new(peer: &Arc<Peer>, start: u64) -> Self {
-        peer.stats.begin();
+    pub(super) fn new(peer: &Peer, start: u64) -> Self {
         Self {
-            peer: Arc::clone(peer),
+            call: peer.begin(),
             start,
             reported: false,
         }
@@ -42,19 +43,31 @@ impl Guard {
     /// The node that was picked.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
-        self.peer.node()
+        self.call.node()
     }
 
     /// The node, with what its calls have shown.
     #[must_use]
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.peer
+    pub fn peer(&self) -> Peer {
+        self.call.peer()
+    }
+
+    /// The node's address as a part of URLs.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn authority(&self) -> Result<Authority, InvalidUri> {
+        self.call.authority()
+    }
+
+    /// Whether the call may go there although the node may refuse: one each second finds out.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn may_try(&self) -> bool {
+        self.call.may_try()
     }
 
     /// How long ago it was picked.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        let now = self.peer.stats.watch.now();
+        let now = self.call.now();
         Duration::from_nanos(now.saturating_sub(self.start))
     }
 
@@ -63,7 +76,7 @@ impl Guard {
     /// beginning and drop the guard at the end.
     pub fn report(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.reported, true) {
-            self.peer.stats.report(Some(outcome), self.start);
+            self.call.report(Some(outcome), self.start);
         }
     }
 
@@ -86,8 +99,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.reported {
-            self.peer.stats.report(None, self.start);
+            self.call.report(None, self.start);
         }
-        self.peer.stats.end();
     }
 }

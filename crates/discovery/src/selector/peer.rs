@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -18,31 +18,49 @@ use crate::Call;
 /// Who refused a connection is tried again after so long, by one call at a time.
 const REFUSES: Duration = Duration::from_secs(1);
 
-/// A node as a selector sees it: with what its calls have shown.
-pub struct Peer {
+/// A node as a selector sees it: with what its calls have shown. Clones are the same.
+pub struct Peer(Arc<Inner>);
+
+/// A call that is under way at a peer. Only calls and peers hold an [`Inner`], and the peers are counted:
+/// so the calls need no count of their own, and each costs no more than to take hold and to let go.
+#[derive(Debug)]
+pub(super) struct Underway {
+    inner: Arc<Inner>,
+    /// Where it counts, if elsewhere.
+    first: Option<Arc<Inner>>,
+}
+
+/// What each call needs stands first and close together, for calls wait for memory the longest.
+#[repr(C)]
+struct Inner {
+    /// The first that stood for the process behind the address, if the node was another one then.
+    first: Option<Peer>,
+    /// What calls have shown, unless `first` has that.
+    stats: Stats,
     node: Arc<Node>,
     /// The service in the node's version.
     version: Arc<str>,
-    pub(super) stats: Arc<Stats>,
+    weight: f64,
     /// Where it stands in the list of its tier. The selector's task alone asks.
-    pub(super) seat: AtomicUsize,
+    seat: AtomicUsize,
     /// Its address as a part of URLs, once a call needed that.
     #[cfg(feature = "hyper")]
     authority: std::sync::OnceLock<Authority>,
 }
 
 /// What calls have shown of the process behind an address: stays when the node's metadata changes.
-pub(super) struct Stats {
-    id: Arc<str>,
-    in_flight: AtomicU32,
+#[repr(C)]
+struct Stats {
+    /// How many peers hold them. Whoever else does is a call.
+    holders: AtomicUsize,
     latency: Latency,
-    /// Failures since the last success.
-    failures: AtomicU32,
+    watch: Arc<Watch>,
     /// It refuses connections, and until then none is tried, in nanoseconds; 0 if it does not.
     refuses_until: AtomicU64,
-    /// The selector's task was told, and has not answered by [`reset`](Self::reset).
+    /// Failures since the last success.
+    failures: AtomicU32,
+    /// The selector's task was told, and has not answered by [`reset`](Peer::reset).
     told: AtomicBool,
-    pub(super) watch: Arc<Watch>,
 }
 
 /// Whom stats tell of nodes that fail.
@@ -58,8 +76,7 @@ pub(super) struct Watch {
 /// What the selector's task is told. Each node has at most one of them waiting.
 #[derive(Debug)]
 pub(super) struct Told {
-    pub(super) id: Arc<str>,
-    pub(super) stats: Arc<Stats>,
+    pub(super) peer: Peer,
     /// No connection came about.
     pub(super) refused: bool,
 }
@@ -77,41 +94,14 @@ impl Watch {
 }
 
 impl Stats {
-    pub(super) fn new(node: &Node, watch: &Arc<Watch>) -> Self {
+    fn new(watch: &Arc<Watch>) -> Self {
         Self {
-            id: Arc::clone(&node.id),
-            in_flight: AtomicU32::new(0),
+            holders: AtomicUsize::new(0),
             latency: Latency::default(),
             failures: AtomicU32::new(0),
             refuses_until: AtomicU64::new(0),
             told: AtomicBool::new(false),
             watch: Arc::clone(watch),
-        }
-    }
-
-    pub(super) fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Takes in how a call ended that began so many nanoseconds after the selector; none if it was cancelled.
-    pub(super) fn report(self: &Arc<Self>, outcome: Option<Outcome>, start: u64) {
-        let now = self.watch.now();
-        let succeeded = outcome == Some(Outcome::Success);
-        self.latency
-            .record(now, now.saturating_sub(start), succeeded);
-        match outcome {
-            Some(Outcome::Success) => self.succeeded(),
-            Some(Outcome::Failure) => self.failed(),
-            Some(Outcome::Refused) => {
-                self.refuses_until
-                    .store(now + nanos(REFUSES), Ordering::Relaxed);
-                self.tell(true);
-            }
-            None => {}
         }
     }
 
@@ -123,37 +113,6 @@ impl Stats {
             self.refuses_until.store(0, Ordering::Relaxed);
         }
     }
-
-    fn failed(self: &Arc<Self>) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.watch.failures {
-            self.tell(false);
-        }
-    }
-
-    fn tell(self: &Arc<Self>, refused: bool) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            // Without a task there is no selector either.
-            let _ = self.watch.told.send(Told {
-                id: Arc::clone(&self.id),
-                stats: Arc::clone(self),
-                refused,
-            });
-        }
-    }
-
-    /// After so many failures, more of them are told again.
-    pub(super) fn reset(&self, failures: u32) {
-        self.failures.store(failures, Ordering::Relaxed);
-        self.told.store(false, Ordering::Relaxed);
-    }
-
-    fn load_at(&self, time: u64) -> f32 {
-        let in_flight = self.in_flight.load(Ordering::Relaxed) as f32;
-        match self.latency.at(time) {
-            Some(nanos) => nanos * (in_flight + 1.0),
-            None => in_flight * 1e9,
-        }
-    }
 }
 
 /// 64 bits of them last for centuries.
@@ -161,51 +120,198 @@ const fn nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }
 
-impl Peer {
-    pub(super) fn new(node: &Arc<Node>, service: &Service, stats: Arc<Stats>) -> Self {
-        Self {
-            node: Arc::clone(node),
-            version: Arc::clone(&service.version),
-            stats,
-            seat: AtomicUsize::new(0),
-            #[cfg(feature = "hyper")]
-            authority: std::sync::OnceLock::new(),
+fn weight(node: &Node) -> f64 {
+    let said = node.metadata.get(Node::WEIGHT);
+    let weight = said.and_then(|weight| weight.trim().parse().ok());
+    weight
+        .filter(|weight: &f64| weight.is_finite() && *weight > 0.0)
+        .unwrap_or(1.0)
+}
+
+impl Underway {
+    pub(super) fn peer(&self) -> Peer {
+        Peer::of(Arc::clone(&self.inner))
+    }
+
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.inner.node
+    }
+
+    /// The node's address as a part of URLs.
+    #[cfg(feature = "hyper")]
+    pub(super) fn authority(&self) -> Result<Authority, InvalidUri> {
+        let known = &self.inner.authority;
+        if let Some(known) = known.get() {
+            return Ok(known.clone());
+        }
+        let read = Authority::try_from(&*self.inner.node.address)?;
+        Ok(known.get_or_init(|| read).clone())
+    }
+
+    /// The nanoseconds since the selector was made.
+    pub(super) fn now(&self) -> u64 {
+        self.inner.stats.watch.now()
+    }
+
+    /// Whether it may go there although the node may refuse: one each second finds out.
+    #[cfg(feature = "hyper")]
+    pub(super) fn may_try(&self) -> bool {
+        let stats = self.stats();
+        let until = &stats.refuses_until;
+        let seen = until.load(Ordering::Relaxed);
+        if seen == 0 {
+            return true;
+        }
+        let now = stats.watch.now();
+        let next = now + nanos(REFUSES);
+        now >= seen
+            && until
+                .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    fn stats(&self) -> &Stats {
+        &self.first.as_ref().unwrap_or(&self.inner).stats
+    }
+
+    /// Takes in how it ended, if not cancelled, and that it began so many nanoseconds after the selector.
+    pub(super) fn report(&self, outcome: Option<Outcome>, start: u64) {
+        let stats = self.stats();
+        let now = stats.watch.now();
+        let took = now.saturating_sub(start);
+        stats
+            .latency
+            .record(now, took, outcome == Some(Outcome::Success));
+        match outcome {
+            Some(Outcome::Success) => stats.succeeded(),
+            Some(Outcome::Failure) => {
+                let failures = stats.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                if failures >= stats.watch.failures {
+                    self.tell(false);
+                }
+            }
+            Some(Outcome::Refused) => {
+                let until = now + nanos(REFUSES);
+                stats.refuses_until.store(until, Ordering::Relaxed);
+                self.tell(true);
+            }
+            None => {}
         }
     }
 
-    /// Its address as a part of URLs.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn authority(&self) -> Result<Authority, InvalidUri> {
-        if let Some(known) = self.authority.get() {
-            return Ok(known.clone());
+    fn tell(&self, refused: bool) {
+        let stats = self.stats();
+        if !stats.told.swap(true, Ordering::Relaxed) {
+            let peer = self.peer();
+            // Without a task there is no selector either.
+            let _ = stats.watch.told.send(Told { peer, refused });
         }
-        let read = Authority::try_from(&*self.node.address)?;
-        Ok(self.authority.get_or_init(|| read).clone())
+    }
+}
+
+impl Peer {
+    /// A node of which no call has shown anything yet.
+    pub(super) fn new(node: &Arc<Node>, service: &Service, watch: &Arc<Watch>) -> Self {
+        Self::with_first(None, node, service, watch)
+    }
+
+    /// Another node for the same process.
+    pub(super) fn renewed(&self, node: &Arc<Node>, service: &Service) -> Self {
+        Self::with_first(Some(self.first().clone()), node, service, self.watch())
+    }
+
+    fn with_first(
+        first: Option<Self>,
+        node: &Arc<Node>,
+        service: &Service,
+        watch: &Arc<Watch>,
+    ) -> Self {
+        Self::of(Arc::new(Inner {
+            stats: Stats::new(watch),
+            first,
+            node: Arc::clone(node),
+            version: Arc::clone(&service.version),
+            weight: weight(node),
+            seat: AtomicUsize::new(0),
+            #[cfg(feature = "hyper")]
+            authority: std::sync::OnceLock::new(),
+        }))
+    }
+
+    fn of(inner: Arc<Inner>) -> Self {
+        inner.stats.holders.fetch_add(1, Ordering::Relaxed);
+        Self(inner)
+    }
+
+    fn first(&self) -> &Self {
+        self.0.first.as_ref().unwrap_or(self)
+    }
+
+    fn stats(&self) -> &Stats {
+        &self.first().0.stats
+    }
+
+    fn watch(&self) -> &Arc<Watch> {
+        &self.0.stats.watch
+    }
+
+    /// Sends a call there.
+    pub(super) fn begin(&self) -> Underway {
+        let first = self.0.first.as_ref();
+        Underway {
+            inner: Arc::clone(&self.0),
+            first: first.map(|first| Arc::clone(&first.0)),
+        }
+    }
+
+    /// Whether both are the same in memory.
+    pub(super) fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Where it stands in the list of its tier.
+    pub(super) fn seat(&self) -> &AtomicUsize {
+        &self.0.seat
+    }
+
+    /// After so many failures, more of them are told again.
+    pub(super) fn reset(&self, failures: u32) {
+        let stats = self.stats();
+        stats.failures.store(failures, Ordering::Relaxed);
+        stats.told.store(false, Ordering::Relaxed);
+    }
+
+    /// What the process behind it can be told by, as long as a peer of it is there.
+    pub(super) fn process(&self) -> *const () {
+        ptr::from_ref(self.stats()).cast()
     }
 
     /// The node.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
-        &self.node
+        &self.0.node
     }
 
     /// The version of the service that it runs.
     #[must_use]
     pub fn version(&self) -> &Arc<str> {
-        &self.version
+        &self.0.version
     }
 
     /// How many calls of this selector are under way there: guards that were not dropped yet.
     #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.stats.in_flight.load(Ordering::Relaxed)
+    pub fn in_flight(&self) -> usize {
+        let first = self.first();
+        // Who comes or goes meanwhile counts or not.
+        let holders = first.0.stats.holders.load(Ordering::Relaxed);
+        Arc::strong_count(&first.0).saturating_sub(holders)
     }
 
     /// How long its calls take: a moving average that follows a rise at once and a fall slowly, and
     /// fades while there are none. None before the first call.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<Duration> {
-        let nanos = self.stats.latency.at(self.stats.watch.time(now))?;
+        let nanos = self.stats().latency.at(self.watch().time(now))?;
         Some(Duration::from_nanos(nanos as u64))
     }
 
@@ -214,72 +320,133 @@ impl Peer {
     /// there are others.
     #[must_use]
     pub fn load(&self, now: Instant) -> f32 {
-        self.stats.load_at(self.stats.watch.time(now))
+        self.load_at(self.watch().time(now))
+    }
+
+    // The compiler would compute the loads of two nodes as one, which takes longer.
+    #[inline(never)]
+    fn load_at(&self, time: u64) -> f32 {
+        let in_flight = self.in_flight() as f32;
+        match self.stats().latency.at(time) {
+            Some(nanos) => nanos * (in_flight + 1.0),
+            None => in_flight * 1e9,
+        }
     }
 
     /// Whether less [`load`](Self::load) awaits a call there than at another node of the selector.
     pub(crate) fn is_less_loaded(&self, than: &Self, call: &Call) -> bool {
         let time = match call.start {
             Some(start) => start.nanos,
-            None => self.stats.watch.now(),
+            None => self.watch().now(),
         };
-        self.stats.load_at(time) < than.stats.load_at(time)
+        self.load_at(time) < than.load_at(time)
     }
 
     /// Whether it refused a connection, and has answered none since.
     #[cfg(feature = "hyper")]
     pub(crate) fn refuses(&self) -> bool {
-        self.stats.refuses_until.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether a call may go there although it may refuse: one each second finds out.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn may_try(&self) -> bool {
-        let until = &self.stats.refuses_until;
-        let seen = until.load(Ordering::Relaxed);
-        if seen == 0 {
-            return true;
-        }
-        let now = self.stats.watch.now();
-        let next = now + nanos(REFUSES);
-        now >= seen
-            && until
-                .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        self.stats().refuses_until.load(Ordering::Relaxed) > 0
     }
 
     /// Its share of the calls: `vine.weight`, or else 1.
     #[must_use]
     pub fn weight(&self) -> f64 {
-        let weight = self.node.metadata.get(Node::WEIGHT);
-        let weight = weight.and_then(|weight| weight.trim().parse().ok());
-        weight
-            .filter(|weight: &f64| weight.is_finite() && *weight > 0.0)
-            .unwrap_or(1.0)
+        self.0.weight
     }
 
     /// Whether it is still this node in this version.
     pub(super) fn is(&self, node: &Arc<Node>, service: &Service) -> bool {
-        Arc::ptr_eq(&self.node, node) && self.version == service.version
+        Arc::ptr_eq(&self.0.node, node) && self.0.version == service.version
     }
 }
 
-impl fmt::Debug for Stats {
+impl Clone for Peer {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.0.stats.holders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stats")
-            .field("in_flight", &self.in_flight)
-            .field("latency", &self.latency)
-            .field("failures", &self.failures)
+        let stats = self.first.as_ref().map_or(&self.stats, Peer::stats);
+        f.debug_struct("Peer")
+            .field("node", &self.node)
+            .field("version", &self.version)
+            .field("latency", &stats.latency)
+            .field("failures", &stats.failures)
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("node", &self.node)
-            .field("version", &self.version)
-            .field("stats", &self.stats)
-            .finish()
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Begin(usize),
+        End(usize),
+        Clone(usize),
+        Drop(usize),
+        Renew(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            any::<usize>().prop_map(Step::Begin),
+            any::<usize>().prop_map(Step::End),
+            any::<usize>().prop_map(Step::Clone),
+            any::<usize>().prop_map(Step::Drop),
+            any::<usize>().prop_map(Step::Renew),
+        ]
+    }
+
+    fn any_of<T>(list: &mut Vec<T>, number: usize) -> Option<T> {
+        let len = list.len();
+        (len > 0).then(|| list.swap_remove(number % len))
+    }
+
+    proptest! {
+        /// The calls under way at a process are counted, whoever holds its peers, and however often its
+        /// node was another one since.
+        #[test]
+        fn calls_under_way_are_counted(steps in prop::collection::vec(step(), 0..200)) {
+            let (told, _failures) = mpsc::unbounded_channel();
+            let watch = Arc::new(Watch { start: Instant::now(), failures: 1, told });
+            let service = Service::new("s", "v1");
+            let node = Arc::new(Node::new("a", "h:1"));
+            let mut peers = vec![Peer::new(&node, &service, &watch)];
+            let mut calls = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Begin(at) => calls.push(peers[at % peers.len()].begin()),
+                    Step::End(at) => drop(any_of(&mut calls, at)),
+                    Step::Clone(at) => peers.push(peers[at % peers.len()].clone()),
+                    Step::Drop(at) if peers.len() > 1 => drop(any_of(&mut peers, at)),
+                    Step::Drop(_) => {}
+                    Step::Renew(at) => peers.push(peers[at % peers.len()].renewed(&node, &service)),
+                }
+                for peer in &peers {
+                    prop_assert_eq!(peer.in_flight(), calls.len());
+                }
+                for call in &calls {
+                    prop_assert_eq!(call.peer().in_flight(), calls.len());
+                }
+            }
+        }
     }
 }

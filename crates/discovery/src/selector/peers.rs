@@ -18,7 +18,7 @@ pub struct Peers {
 const WIDTH: usize = 64;
 
 #[derive(Clone)]
-struct Chunk([Option<Arc<Peer>>; WIDTH]);
+struct Chunk([Option<Peer>; WIDTH]);
 
 /// The nodes of a tier, as the selector's task changes them. What was published stays as it is.
 #[derive(Default)]
@@ -44,13 +44,13 @@ impl Peers {
 
     /// The node at this position.
     #[must_use]
-    pub fn get(&self, position: usize) -> Option<&Arc<Peer>> {
+    pub fn get(&self, position: usize) -> Option<&Peer> {
         let Chunk(peers) = &**self.chunks.get(position / WIDTH)?;
         peers[position % WIDTH].as_ref()
     }
 
     /// The nodes, by their positions.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Peer>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
         let chunks = self.chunks.iter();
         chunks.flat_map(|chunk| chunk.0.iter().flatten())
     }
@@ -76,8 +76,8 @@ impl List {
     }
 
     /// Adds a node, which is in no list.
-    pub(super) fn push(&mut self, peer: &Arc<Peer>) {
-        peer.seat.store(self.len, Ordering::Relaxed);
+    pub(super) fn push(&mut self, peer: &Peer) {
+        peer.seat().store(self.len, Ordering::Relaxed);
         self.add(peer);
     }
 
@@ -89,12 +89,12 @@ impl List {
         let moved = self.place(last).and_then(Option::take);
         self.len = last;
         self.chunks.truncate(last.div_ceil(WIDTH));
-        let seat = peer.seat.load(Ordering::Relaxed);
+        let seat = peer.seat().load(Ordering::Relaxed);
         if seat < last
             && let Some(place) = self.place(seat)
         {
             if let Some(moved) = &moved {
-                moved.seat.store(seat, Ordering::Relaxed);
+                moved.seat().store(seat, Ordering::Relaxed);
             }
             *place = moved;
         }
@@ -109,18 +109,18 @@ impl List {
         published.clone()
     }
 
-    fn add(&mut self, peer: &Arc<Peer>) {
+    fn add(&mut self, peer: &Peer) {
         if self.len.is_multiple_of(WIDTH) {
             self.chunks.push(Arc::new(Chunk([const { None }; WIDTH])));
         }
         if let Some(place) = self.place(self.len) {
-            *place = Some(Arc::clone(peer));
+            *place = Some(peer.clone());
         }
         self.len += 1;
     }
 
     /// A place to be changed.
-    fn place(&mut self, at: usize) -> Option<&mut Option<Arc<Peer>>> {
+    fn place(&mut self, at: usize) -> Option<&mut Option<Peer>> {
         self.published = None;
         let Chunk(peers) = Arc::make_mut(self.chunks.get_mut(at / WIDTH)?);
         Some(&mut peers[at % WIDTH])
@@ -139,12 +139,9 @@ mod tests {
     use tokio::{sync::mpsc, time::Instant};
     use vine_registry::{Node, Service};
 
-    use super::{
-        super::peer::{Stats, Watch},
-        *,
-    };
+    use super::{super::peer::Watch, *};
 
-    fn peer(id: u32) -> Arc<Peer> {
+    fn peer(id: u32) -> Peer {
         let (told, _) = mpsc::unbounded_channel();
         let watch = Watch {
             start: Instant::now(),
@@ -152,14 +149,11 @@ mod tests {
             told,
         };
         let node = Arc::new(Node::new(id.to_string(), "h:1"));
-        let stats = Arc::new(Stats::new(&node, &Arc::new(watch)));
-        Arc::new(Peer::new(&node, &Service::new("s", "v1"), stats))
+        Peer::new(&node, &Service::new("s", "v1"), &Arc::new(watch))
     }
 
-    fn ids(peers: impl Iterator<Item = impl AsRef<Peer>>) -> Vec<Arc<str>> {
-        peers
-            .map(|peer| Arc::clone(&peer.as_ref().node().id))
-            .collect()
+    fn ids<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<Arc<str>> {
+        peers.map(|peer| Arc::clone(&peer.node().id)).collect()
     }
 
     proptest! {
@@ -167,7 +161,7 @@ mod tests {
         #[test]
         fn a_list_is_a_vector(changes in prop::collection::vec((any::<u32>(), 0..5_u8), 0..600)) {
             let mut list = List::default();
-            let mut model: Vec<Arc<Peer>> = Vec::new();
+            let mut model: Vec<Peer> = Vec::new();
             let mut published: Vec<(Peers, Vec<Arc<str>>)> = Vec::new();
             for (number, kind) in changes {
                 match kind {

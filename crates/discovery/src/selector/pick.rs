@@ -69,7 +69,7 @@ const ATTEMPTS: u64 = 4;
 
 impl Table {
     /// The node for a call.
-    pub(super) fn choose(&self, pick: &Pick<'_>, call: &Call) -> Option<&Arc<Peer>> {
+    pub(super) fn choose(&self, pick: &Pick<'_>, call: &Call) -> Option<&Peer> {
         if pick.is_free() {
             return self.tiers.first()?.choose(call);
         }

@@ -10,7 +10,7 @@ use vine_registry::{Node, Nodes, Service, Services};
 use super::{
     Config, Exclusion,
     ejection::Ejected,
-    peer::{Peer, Stats, Watch},
+    peer::{Peer, Watch},
     ranks::{Rank, Ranks},
     table::Tier,
 };
@@ -47,14 +47,14 @@ pub(super) struct Judged {
     /// Whether it is in the preferred zone.
     is_near: bool,
     /// None until it is judged.
-    verdict: Option<Result<Arc<Peer>, Exclusion>>,
+    verdict: Option<Result<Peer, Exclusion>>,
     /// Among whom it is, if it fits.
     pub(super) rank: Option<Rank>,
 }
 
 /// Those that no longer stand where they stood, by id: some stand elsewhere.
 #[derive(Default)]
-struct Moved(HashMap<Arc<str>, Arc<Peer>, RandomState>);
+struct Moved(HashMap<Arc<str>, Peer, RandomState>);
 
 impl Roster {
     /// Takes in what is known now, and keeps those ejected within their limits.
@@ -87,7 +87,7 @@ impl Roster {
         }
         if !ejected.is_empty() {
             let processes = self.processes();
-            let is_there = |stats: &Arc<Stats>| processes.contains(&Arc::as_ptr(stats));
+            let is_there = |peer: &Peer| processes.contains(&peer.process());
             ejected.keep(&config.ejection, self.ranks.fit(), is_there);
         }
         self.rank(ejected);
@@ -104,9 +104,9 @@ impl Roster {
     }
 
     /// The processes behind the live nodes that fit.
-    fn processes(&self) -> HashSet<*const Stats> {
+    fn processes(&self) -> HashSet<*const ()> {
         let peers = self.live.nodes().filter_map(Judged::peer);
-        peers.map(|peer| Arc::as_ptr(&peer.stats)).collect()
+        peers.map(Peer::process).collect()
     }
 
     fn rank(&mut self, ejected: &Ejected) {
@@ -221,7 +221,7 @@ impl Judged {
     }
 
     /// The node as one that gets calls, if it fits.
-    pub(super) fn peer(&self) -> Option<&Arc<Peer>> {
+    pub(super) fn peer(&self) -> Option<&Peer> {
         self.verdict.as_ref()?.as_ref().ok()
     }
 
@@ -253,16 +253,11 @@ impl Moved {
     }
 
     /// The peer as before if nothing changed; a new one at the same address keeps its stats.
-    fn peer(&mut self, watch: &Arc<Watch>, node: &Arc<Node>, service: &Service) -> Arc<Peer> {
+    fn peer(&mut self, watch: &Arc<Watch>, node: &Arc<Node>, service: &Service) -> Peer {
         match self.0.remove(&node.id) {
             Some(peer) if peer.is(node, service) => peer,
-            Some(peer) if peer.node().address == node.address => {
-                Arc::new(Peer::new(node, service, Arc::clone(&peer.stats)))
-            }
-            _ => {
-                let stats = Arc::new(Stats::new(node, watch));
-                Arc::new(Peer::new(node, service, stats))
-            }
+            Some(peer) if peer.node().address == node.address => peer.renewed(node, service),
+            _ => Peer::new(node, service, watch),
         }
     }
 }
@@ -273,7 +268,7 @@ mod tests {
     use tokio::{sync::mpsc, time::Instant};
 
     use super::*;
-    use crate::{Fallback, Random, Standing, selector::peer::Told};
+    use crate::{Fallback, Random, Standing};
 
     /// A node by number: its port, whether it is draining, and its version.
     type State = HashMap<u8, (u8, bool, u8)>;
@@ -330,7 +325,7 @@ mod tests {
             let (mut roster, mut kept) = (Roster::default(), HashMap::new());
             let mut ejected = Ejected::default();
             let start = Instant::now();
-            let mut before: HashMap<Arc<str>, Arc<Peer>> = HashMap::new();
+            let mut before: HashMap<Arc<str>, Peer> = HashMap::new();
             for (state, order, fails) in states {
                 let known = Known {
                     services: services(&order, &state, &mut kept),
@@ -355,24 +350,23 @@ mod tests {
                         .filter(|before| before.node().address == judged.node.address);
                     prop_assert_eq!(
                         same.is_some(),
-                        before.values().any(|before| Arc::ptr_eq(&before.stats, &peer.stats))
+                        before.values().any(|before| before.process() == peer.process())
                     );
-                    now.insert(Arc::clone(&judged.node.id), Arc::clone(peer));
+                    now.insert(Arc::clone(&judged.node.id), peer.clone());
                 }
                 if let Some(peer) = fails.and_then(|id| now.get(&*id.to_string())) {
-                    let told = Told { id: peer.node().id.clone(), stats: peer.stats.clone(), refused: false };
-                    ejected.fails(&config.ejection, &told, roster.fit(), start);
+                    ejected.fails(&config.ejection, peer, roster.fit(), start);
                     roster.renew(&config, &watch, &known, &mut ejected);
                 }
                 let tiers = roster.tiers(&config);
                 for tier in &tiers {
-                    let is_out = |peer: &Arc<Peer>| ejected.is_out(&peer.node().id);
+                    let is_out = |peer: &Peer| ejected.is_out(&peer.node().id);
                     let out = tier.fallback == Some(Fallback::Ejected);
                     prop_assert!(tier.peers.iter().all(|peer| is_out(peer) == out));
                 }
                 let listed = tiers.iter().flat_map(|tier| tier.peers.iter());
-                let listed: HashMap<_, _> = listed.map(|peer| (Arc::clone(&peer.node().id), Arc::as_ptr(peer))).collect();
-                let fit: HashMap<_, _> = now.iter().map(|(id, peer)| (Arc::clone(id), Arc::as_ptr(peer))).collect();
+                let listed: HashMap<_, _> = listed.map(|peer| (Arc::as_ptr(peer.node()), peer.process())).collect();
+                let fit: HashMap<_, _> = now.values().map(|peer| (Arc::as_ptr(peer.node()), peer.process())).collect();
                 prop_assert_eq!(listed, fit);
                 prop_assert_eq!(roster.fit(), now.len());
                 before = now;

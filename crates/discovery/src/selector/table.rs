@@ -44,14 +44,14 @@ impl Table {
         }
     }
 
-    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+    pub(super) fn peers(&self) -> Vec<Peer> {
         let peers = self.tiers.iter().flat_map(|tier| tier.peers.iter());
         peers.cloned().collect()
     }
 }
 
 impl Tier {
-    pub(super) fn choose(&self, call: &Call) -> Option<&Arc<Peer>> {
+    pub(super) fn choose(&self, call: &Call) -> Option<&Peer> {
         let at = self.arrangement.choose(call);
         self.peers.get(at).or_else(|| self.peers.get(0))
     }

@@ -6,7 +6,13 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{Core, ejection::Ejected, peer::Told, roster::Roster, table::Table};
+use super::{
+    Core,
+    ejection::Ejected,
+    peer::{Peer, Told},
+    roster::Roster,
+    table::Table,
+};
 use crate::Subscription;
 
 /// The task of a selector: makes the table anew when nodes change, fail or come back.
@@ -60,13 +66,13 @@ impl Task {
         let mut next = Some(told);
         while let Some(told) = next {
             if told.refused {
-                self.report(&told);
+                self.report(&told.peer);
             }
             let nodes = self.roster.fit();
             let rules = &self.core.config.ejection;
-            if self.ejected.fails(rules, &told, nodes, now) {
+            if self.ejected.fails(rules, &told.peer, nodes, now) {
                 let service = self.core.subscription.name();
-                debug!(%service, node = %told.id, refused = told.refused, "ejected");
+                debug!(%service, node = %told.peer.node().id, refused = told.refused, "ejected");
                 is_other = true;
             }
             next = self.failures.try_recv().ok();
@@ -75,8 +81,8 @@ impl Task {
     }
 
     /// Tells the registry, which may take its time.
-    fn report(&self, told: &Told) {
-        let (subscription, id) = (self.core.subscription.clone(), Arc::clone(&told.id));
+    fn report(&self, peer: &Peer) {
+        let (subscription, id) = (self.core.subscription.clone(), Arc::clone(&peer.node().id));
         tokio::spawn(async move {
             if let Err(error) = subscription.report_unreachable(&id).await {
                 debug!(node = %id, %error, "can't report a node that refuses connections");

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ impl Updates {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub async fn next(&mut self) -> Vec<Arc<Peer>> {
+    pub async fn next(&mut self) -> Vec<Peer> {
         // The selector holds the sender.
         let _ = self.published.changed().await;
         self.selector.peers()

@@ -30,7 +30,7 @@ fn pick_past(selector: &Selector, tried: &[Arc<str>], key: Option<u64>) -> Resul
     let mut pick = Pick::new().avoiding(tried);
     pick.key = key;
     let guard = selector.pick_by(&pick)?;
-    if guard.peer().may_try() {
+    if guard.may_try() {
         return Ok(guard);
     }
     let answers = |peer: &Peer| !peer.refuses();

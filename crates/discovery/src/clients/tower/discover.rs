@@ -44,7 +44,7 @@ type Item<S> = Result<Change<Arc<str>, S>, Infallible>;
 impl<S: Send + 'static> Discover<S> {
     /// Tells of the nodes that calls may go to, each as the service that `make` makes for it.
     #[must_use]
-    pub fn new(selector: Selector, make: impl FnMut(&Arc<Peer>) -> S + Send + 'static) -> Self {
+    pub fn new(selector: Selector, make: impl FnMut(&Peer) -> S + Send + 'static) -> Self {
         let state = (selector.updates(), make, HashMap::new());
         let changes = stream::unfold(state, |(mut updates, mut make, known)| async move {
             let peers = updates.next().await;
@@ -55,12 +55,12 @@ impl<S: Send + 'static> Discover<S> {
     }
 }
 
-type Roster = HashMap<Arc<str>, Arc<Peer>>;
+type Roster = HashMap<Arc<str>, Peer>;
 
 fn changes<S>(
     known: &Roster,
-    peers: Vec<Arc<Peer>>,
-    make: &mut impl FnMut(&Arc<Peer>) -> S,
+    peers: Vec<Peer>,
+    make: &mut impl FnMut(&Peer) -> S,
 ) -> (Vec<Item<S>>, Roster) {
     let now: Roster = peers
         .into_iter()
@@ -69,7 +69,7 @@ fn changes<S>(
     let gone = known.keys().filter(|id| !now.contains_key(*id));
     let mut changes: Vec<_> = gone.map(|id| Ok(Change::Remove(Arc::clone(id)))).collect();
     for (id, peer) in &now {
-        let is_same = |old: &Arc<Peer>| {
+        let is_same = |old: &Peer| {
             old.node().address == peer.node().address && old.version() == peer.version()
         };
         if !known.get(id).is_some_and(is_same) {

@@ -160,7 +160,7 @@ where
 
     /// Connects to nodes that are new, and lets go those that are no more: calls under way there go
     /// on, as they hold the connection.
-    fn follow(&mut self, peers: &[Arc<Peer>]) {
+    fn follow(&mut self, peers: &[Peer]) {
         let mut old = std::mem::take(&mut self.wanted);
         let mut table = Table::clone(&self.links.table.load());
         for peer in peers {
