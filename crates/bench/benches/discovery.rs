@@ -281,7 +281,8 @@ fn two_threads(_: &mut Criterion) {
 
 /// From the call that changes the registry until the selector picks by it: on a runtime of one thread,
 /// by a task on one of two, and by another thread, which has to wake one of those. Beside it, three
-/// tasks that do nothing but wake one another, since as many hand on a change.
+/// tasks that do nothing but wake one another, since as many hand on a change. And once more with a
+/// strategy that has much to arrange.
 fn change(_: &mut Criterion) {
     let one = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -289,10 +290,12 @@ fn change(_: &mut Criterion) {
         .unwrap();
     let two = runtime();
     for nodes in SIZES {
-        print("one thread", nodes, one.block_on(changes(nodes)));
-        let within = two.block_on(two.spawn(changes(nodes))).unwrap();
+        print("one thread", nodes, one.block_on(changes(nodes, Last)));
+        let within = two.block_on(two.spawn(changes(nodes, Last))).unwrap();
         print("a task of two threads", nodes, within);
-        print("another thread", nodes, two.block_on(changes(nodes)));
+        print("another thread", nodes, two.block_on(changes(nodes, Last)));
+        let arranged = one.block_on(changes(nodes, ConsistentHash));
+        print("one thread, consistent hash", nodes, arranged);
     }
     print("one thread, bare tasks", 0, one.block_on(wakes()));
     let within = two.block_on(two.spawn(wakes())).unwrap();
@@ -306,17 +309,30 @@ fn print(by: &str, nodes: usize, mut times: Vec<Duration>) {
     println!("change to pick, {nodes} nodes, by {by}: p50 {p50:?}, p99 {p99:?}");
 }
 
-async fn changes(nodes: usize) -> Vec<Duration> {
+async fn changes(nodes: usize, strategy: impl Strategy) -> Vec<Duration> {
     let cache = cache(nodes - 1).await;
     let selector = Selector::builder(cache.subscribe(NAME))
-        .strategy(Last)
+        .strategy(strategy)
         .build();
     selector.ready().await.unwrap();
     let new = Node::new("new", "10.9.9.9:80");
     let new = Arc::new(Service::new(NAME, "v1.0.0").with_node(new));
+    let is_new = |key: u64| {
+        let pick = Pick::new().with_key(key.to_be_bytes());
+        let is_new = selector.with_pick_by(&pick, |node| &*node.id == "new");
+        is_new.unwrap()
+    };
+    cache.register(Arc::clone(&new)).await.unwrap();
+    // A call that goes to it.
+    let key = loop {
+        if let Some(key) = (0..1_000_000).find(|key| is_new(*key)) {
+            break key;
+        }
+        tokio::task::yield_now().await;
+    };
     let mut times = Vec::new();
     for round in 0..CHANGES {
-        let comes = round % 2 == 0;
+        let comes = round % 2 == 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
         let start = Instant::now();
         if comes {
@@ -324,7 +340,7 @@ async fn changes(nodes: usize) -> Vec<Duration> {
         } else {
             cache.deregister(&new).await.unwrap();
         }
-        while selector.with_pick(|node| &*node.id == "new").unwrap() != comes {
+        while is_new(key) != comes {
             tokio::task::yield_now().await;
         }
         times.push(start.elapsed());

@@ -18,8 +18,8 @@ use crate::Peers;
 
 /// A rule by which one of several nodes gets a call. A type of your own is as good as those here.
 ///
-/// Whenever the nodes change, they are arranged anew; in between, each call takes one of the
-/// arrangement, so that choosing costs nanoseconds.
+/// Whenever the nodes change, they are arranged anew, or [by what changed](Arrangement::rearrange);
+/// in between, each call takes one of the arrangement, so that choosing costs nanoseconds.
 ///
 /// ```
 /// use vine_discovery::{Arrangement, Call, Peers, Strategy};
@@ -79,6 +79,12 @@ pub trait Arrangement: Send + Sync {
     ///
     /// When a call is tried again on another node, it comes with another key.
     fn choose(&self, call: &Call) -> usize;
+
+    /// The arrangement of other nodes, if it can be made of this one more quickly than anew. Which
+    /// of them are others, [`Peers::differences`] finds quickly.
+    fn rearrange(&self, _peers: &Peers) -> Option<Box<dyn Arrangement>> {
+        None
+    }
 }
 
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {

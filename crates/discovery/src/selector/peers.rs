@@ -55,6 +55,24 @@ impl Peers {
         chunks.flat_map(|chunk| chunk.0.iter().flatten())
     }
 
+    /// The positions, in their order, at which this does not have the very peer, in memory, that
+    /// `before` has there. What the two share is not looked at.
+    #[must_use]
+    pub fn differences(&self, before: &Self) -> Vec<usize> {
+        let is_other = |chunk: &usize| {
+            let (ours, theirs) = (self.chunks.get(*chunk), before.chunks.get(*chunk));
+            !ours.zip(theirs).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let others = (0..self.chunks.len()).filter(is_other);
+        let positions = others.flat_map(|chunk| chunk * WIDTH..(chunk + 1) * WIDTH);
+        let positions = positions.take_while(|at| *at < self.len);
+        let is_other = |at: &usize| {
+            let (ours, theirs) = (self.get(*at), before.get(*at));
+            !ours.zip(theirs).is_some_and(|(a, b)| a.ptr_eq(b))
+        };
+        positions.filter(is_other).collect()
+    }
+
     /// Whether both are the same in memory.
     pub(super) fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.chunks, &other.chunks)
@@ -177,12 +195,15 @@ mod tests {
                 }
             }
             published.push((list.peers(), ids(model.iter())));
+            let last = list.peers();
             for (peers, model) in published {
                 prop_assert_eq!(ids(peers.iter()), &*model);
                 prop_assert_eq!((peers.len(), peers.is_empty()), (model.len(), model.is_empty()));
                 for at in 0..=model.len() {
                     prop_assert_eq!(peers.get(at).map(|peer| &peer.node().id), model.get(at));
                 }
+                let differs = |at: &usize| !last.get(*at).zip(peers.get(*at)).is_some_and(|(a, b)| a.ptr_eq(b));
+                prop_assert_eq!(last.differences(&peers), (0..last.len()).filter(differs).collect::<Vec<_>>());
                 let twice = peers.joined(&peers);
                 prop_assert_eq!(ids(twice.iter()), [&*model, &*model].concat());
             }

@@ -8,6 +8,7 @@ use super::{
     roster::Judged,
     table::Tier,
 };
+use crate::Arrangement;
 
 /// How good a node is that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,18 +85,26 @@ impl Ranks {
         let there = tiers.into_iter().filter(|(_, peers)| !peers.is_empty());
         let tiers = there.map(|(fallback, peers)| Tier {
             fallback,
-            arrangement: self.arrangement(config, &peers),
+            arrangement: self.arrangement(config, fallback, &peers),
             peers,
         });
         self.tiers = tiers.collect();
         self.tiers.clone()
     }
 
-    fn arrangement(&self, config: &Config, peers: &Peers) -> Arc<dyn crate::Arrangement> {
-        let known = self.tiers.iter().find(|tier| tier.peers.ptr_eq(peers));
-        known.map_or_else(
-            || config.strategy.arrange(peers).into(),
-            |tier| Arc::clone(&tier.arrangement),
-        )
+    fn arrangement(
+        &self,
+        config: &Config,
+        fallback: Option<Fallback>,
+        peers: &Peers,
+    ) -> Arc<dyn Arrangement> {
+        if let Some(same) = self.tiers.iter().find(|tier| tier.peers.ptr_eq(peers)) {
+            return Arc::clone(&same.arrangement);
+        }
+        let before = self.tiers.iter().find(|tier| tier.fallback == fallback);
+        let quickly = before.and_then(|tier| tier.arrangement.rearrange(peers));
+        quickly
+            .unwrap_or_else(|| config.strategy.arrange(peers))
+            .into()
     }
 }

@@ -11,6 +11,7 @@ use vine_discovery::{
     Weighted,
 };
 use vine_registry::{Node, Service};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faulty::Faulty;
 
@@ -168,6 +169,92 @@ async fn keys_go_to_the_same_node_in_every_process() {
     let homes = homes(&one);
     let known = [0, 1, 2, 3].map(|key| &*homes[&key]);
     assert_eq!(known, ["n18", "n3", "n8", "n9"]);
+}
+
+/// The 32 places of a node, or the first 4 of a key, by its hash.
+fn place(hash: u64, n: u64) -> u32 {
+    let mut z = hash.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ z >> 31) >> 32) as u32
+}
+
+/// The node that has a key by the rule: whose place comes the closest behind one of the key's own.
+fn rule<'a>(ids: &'a [String]) -> impl Fn(u32) -> &'a str {
+    let places = |id| (0..32).map(move |n| (place(xxh3_64(str::as_bytes(id)), n), id));
+    let mut ring: Vec<_> = ids.iter().flat_map(|id| places(id)).collect();
+    ring.sort_unstable();
+    move |key| {
+        let key = xxh3_64(&key.to_be_bytes());
+        let closest = (0..4).map(|n| {
+            let at = place(key, n);
+            let behind = ring.partition_point(|(place, _)| *place < at);
+            let (place, id) = ring[behind % ring.len()];
+            (place.wrapping_sub(at), place, id)
+        });
+        closest.min().unwrap().2
+    }
+}
+
+fn assert_by_rule(selector: &Selector, ids: &[String], keys: u32) {
+    let home = rule(ids);
+    for key in 0..keys {
+        let pick = Pick::new().with_key(key.to_be_bytes());
+        let id = selector.with_pick_by(&pick, |node| node.id.to_string());
+        assert_eq!(id.unwrap(), home(key), "key {key} of {ids:?}");
+    }
+}
+
+fn nodes(ids: &[String]) -> Vec<Node> {
+    ids.iter().map(|id| node(id)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_goes_to_the_node_closest_behind_one_of_its_places() {
+    for count in [1, 2, 5, 9, 40, 300] {
+        let ids: Vec<_> = (0..count).map(|i| format!("n{i}")).collect();
+        let (_faulty, selector, _) = selector(nodes(&ids), ConsistentHash).await;
+        assert_by_rule(&selector, &ids, 10_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_go_by_the_rule_whatever_comes_and_goes() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for count in [1, 3, 33, 40, 80, 150, 280, 350] {
+        let mut ids: Vec<_> = (0..count).map(|i| format!("n{i}")).collect();
+        let (faulty, selector, mut updates) = selector(nodes(&ids), ConsistentHash).await;
+        for round in 0..25 {
+            for change in 0..random.usize(1..6) {
+                if ids.len() > 1 && random.bool() {
+                    ids.swap_remove(random.usize(..ids.len()));
+                } else {
+                    ids.push(format!("new-{round}-{change}"));
+                }
+            }
+            if round == 20 {
+                ids.truncate(ids.len() / 2 + 1);
+            }
+            faulty.set([service(nodes(&ids))]);
+            updates.next().await;
+            assert_by_rule(&selector, &ids, 200);
+        }
+    }
+}
+
+/// 335 and 3949 share a place, and all others are below 100.
+#[tokio::test(start_paused = true)]
+async fn who_comes_last_does_not_decide_who_has_a_shared_place() {
+    for pair in [["335", "3949"], ["3949", "335"]] {
+        let mut ids: Vec<_> = (0..100).map(|i| i.to_string()).collect();
+        let (faulty, selector, mut updates) = selector(nodes(&ids), ConsistentHash).await;
+        for id in pair {
+            ids.push(id.to_owned());
+            faulty.set([service(nodes(&ids))]);
+            updates.next().await;
+        }
+        assert_by_rule(&selector, &ids, 10_000);
+    }
 }
 
 #[tokio::test(start_paused = true)]
