@@ -2,10 +2,9 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::{Certificates, Client, Member, binary, ports};
+use crate::{Certificates, Client, Member, binary, folder::Folder, ports};
 
 /// How to start a [`Cluster`].
 #[derive(Debug)]
@@ -59,13 +58,13 @@ impl Default for ClusterOptions {
     }
 }
 
-/// Real servers; killed, and their data removed, when it is dropped.
+/// Real servers; killed, and their data removed, when it is dropped or this process is gone.
 pub struct Cluster {
     pub(crate) members: Vec<Member>,
     options: ClusterOptions,
     /// Tells this cluster from one made anew of the same members.
     generation: u32,
-    folder: TempDir,
+    folder: Folder,
 }
 
 /// A server that is not ready by then never will be.
@@ -182,7 +181,7 @@ impl Cluster {
     }
 
     fn new(options: ClusterOptions) -> Self {
-        let folder = TempDir::with_prefix("vine-etcd-").unwrap();
+        let folder = Folder::new("vine-etcd-");
         let (auth, certificates) = (Arc::default(), options.certificates.as_ref());
         let members = (0..options.members)
             .map(|index| {

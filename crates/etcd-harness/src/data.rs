@@ -2,20 +2,18 @@
 
 use std::{fs, path::Path};
 
-use tempfile::TempDir;
-
-use crate::Cluster;
+use crate::{Cluster, folder::Folder};
 
 /// The data directories of a cluster as they were.
 #[derive(Debug)]
-pub struct Saved(TempDir);
+pub struct Saved(Folder);
 
 impl Cluster {
     /// Copies the data of every member. Those that run are paused meanwhile, so the copy is what a
     /// power failure would have left.
     #[must_use]
     pub fn save(&self) -> Saved {
-        let saved = TempDir::with_prefix("vine-etcd-saved-").unwrap();
+        let saved = Folder::new("vine-etcd-saved-");
         let running = || self.members.iter().filter(|member| member.is_running());
         running().for_each(|member| member.pause());
         for member in &self.members {

@@ -19,6 +19,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod data;
+mod folder;
 mod frames;
 mod member;
 mod ports;
