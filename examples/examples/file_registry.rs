@@ -5,7 +5,7 @@
 //! Run it in two terminals, and stop one of them. The engine is in `src/file_registry.rs`.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
-use std::process::ExitCode;
+use std::{pin::pin, process::ExitCode};
 
 use clap::Parser;
 use vine::{cli, prelude::*};
@@ -41,13 +41,15 @@ async fn run(flags: &cli::RegistryFlags) -> vine::Result<()> {
     let service = Service::new("go.vine.file", "v1.0.0").with_node(node);
     registry.register(service).await?;
 
+    // Listens until the end: one that is made anew after each event would miss what comes between two.
+    let mut ctrl_c = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             event = watcher.next_event() => match event {
                 Some(event) => show(&event),
                 None => break,
             },
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut ctrl_c => break,
         }
     }
     registry.close().await

@@ -3,7 +3,7 @@
 //!     cargo run --example watch
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
-use std::process::ExitCode;
+use std::{pin::pin, process::ExitCode};
 
 use clap::Parser;
 use vine::{cli, prelude::*};
@@ -31,6 +31,8 @@ async fn watch(flags: &cli::RegistryFlags) -> vine::Result<()> {
         show("there", service);
     }
     println!("watching; Ctrl-C ends it");
+    // Listens until the end: one that is made anew after each event would miss what comes between two.
+    let mut ctrl_c = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             update = watcher.next() => match update {
@@ -39,7 +41,7 @@ async fn watch(flags: &cli::RegistryFlags) -> vine::Result<()> {
                 Some(Update::Live) => println!("live    again"),
                 _ => break,
             },
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut ctrl_c => break,
         }
     }
     registry.close().await

@@ -37,6 +37,25 @@ async fn watch_shows_who_comes_and_goes() {
     assert!(watch.end().await.success());
 }
 
+#[tokio::test]
+async fn ctrl_c_while_it_prints_is_heard() {
+    let meeting = Meeting::new();
+    let flags = meeting.flags();
+    let registry = flags.iter().filter(|flag| flag.starts_with("--registry"));
+    let mut watch = Process::start("watch", &registry.cloned().collect::<Vec<_>>());
+    watch.prints("watching").await;
+
+    // More than a pipe holds, so that it is still printing when the signal comes.
+    let registry = meeting.registry();
+    let nodes = (0..500).map(|n| Node::new(format!("n{n}"), "127.0.0.1:11500"));
+    let service = Service::new("go.vine.test", "v".repeat(250)).with_nodes(nodes);
+    registry.register(service).await.unwrap();
+    watch.prints("create").await;
+    watch.signal("INT").await;
+    assert!(watch.ends_while_printing().await.success());
+    registry.close().await.unwrap();
+}
+
 /// Each calls three nodes of its own, one of which stops, and ends by itself.
 #[cfg(feature = "clients")]
 async fn calls_by_name(example: &str) {

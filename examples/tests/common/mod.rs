@@ -111,6 +111,12 @@ impl Process {
         assert!(sent.expect("a shell").success());
     }
 
+    /// Reads what it prints until it ends.
+    pub(crate) async fn ends_while_printing(&mut self) -> ExitStatus {
+        let _printed = read_to(&mut self.stdout, "\n").await;
+        self.end().await
+    }
+
     /// Waits for its end.
     pub(crate) async fn end(&mut self) -> ExitStatus {
         timeout(LONG, self.child.wait())
