@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use vine_registry::{Error, NodeRef, Registry, Result, Services};
 
 pub(crate) use self::entry::Entry;
@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     options: CacheOptions,
     disk: Option<Arc<Disk>>,
     names: Names,
+    /// The same as `closed`, for look-ups, which take no lock.
     is_closed: AtomicBool,
     /// Tells the tasks.
     closed: watch::Sender<bool>,
@@ -78,13 +79,12 @@ impl Cache {
     /// A cache over `registry` with options.
     #[must_use]
     pub fn with_options(registry: impl Registry, options: CacheOptions) -> Self {
+        let folder = options.snapshots.clone();
+        let disk = folder.map(|folder| Disk::new(folder, &registry));
         Self(Arc::new(Inner {
             namespace: Arc::clone(&registry.options().namespace),
             registry: Arc::new(registry),
-            disk: options
-                .snapshots
-                .clone()
-                .map(|dir| Arc::new(Disk::new(dir))),
+            disk: disk.map(Arc::new),
             options,
             names: Names::new(),
             is_closed: AtomicBool::new(false),
@@ -93,9 +93,10 @@ impl Cache {
     }
 
     /// What is known of a service of the registry's own namespace; empty if it is known not to
-    /// exist, none if nobody asked for it yet or the registry never answered.
+    /// exist, none if nobody asked for it yet or the registry has not answered.
     ///
-    /// Asks nobody and never waits. Of a service known from before an outage it gives that.
+    /// Asks nobody and never waits. Of a service known from before an outage it gives that; that there
+    /// was none then does not say that there is none.
     #[must_use]
     pub fn peek(&self, name: &str) -> Option<Services> {
         self.peek_in(&self.0.namespace, name)
@@ -106,7 +107,7 @@ impl Cache {
     pub fn peek_in(&self, namespace: &str, name: &str) -> Option<Services> {
         let look = |entry: &Entry, known: &Known| {
             entry.touch();
-            known.is_known().then(|| known.services.clone())
+            (known.is_none() || !known.services.is_empty()).then(|| known.services.clone())
         };
         self.0.names.with(namespace, name, look).flatten()
     }
@@ -125,17 +126,21 @@ impl Cache {
     /// # Panics
     /// Outside a tokio runtime, if nobody asked for the name before.
     #[must_use]
-    pub fn subscribe_in(&self, namespace: &Arc<str>, name: &str) -> Subscription {
+    pub fn subscribe_in(&self, namespace: &str, name: &str) -> Subscription {
         let inner = &self.0;
-        let (entry, changes) = inner.names.hold(namespace, name, |entry| {
-            tokio::spawn(Follower::new(Arc::clone(entry), inner).run());
+        let (entry, changes, follower) = inner.names.hold(namespace, name, |entry| {
+            (Handle::current(), Follower::new(Arc::clone(entry), inner))
         });
+        // Unlocked: on a runtime that shuts down, the task ends here and now, and lets the name go.
+        if let Some((runtime, follower)) = follower {
+            runtime.spawn(follower.run());
+        }
         Subscription::new(Arc::clone(inner), entry, changes)
     }
 
     /// How many names it follows.
     #[must_use]
-    pub fn names(&self) -> usize {
+    pub fn name_count(&self) -> usize {
         self.0.names.len()
     }
 }
@@ -179,7 +184,7 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("registry", &self.0.registry)
             .field("options", &self.0.options)
-            .field("names", &self.names())
+            .field("names", &self.name_count())
             .finish_non_exhaustive()
     }
 }

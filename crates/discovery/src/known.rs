@@ -14,6 +14,8 @@ pub struct Known {
     pub suspects: Services,
     /// How far this can be trusted.
     pub standing: Standing,
+    /// The registry is being asked for the first time: it has neither answered nor failed.
+    pub(crate) is_awaited: bool,
 }
 
 /// How far a [`Known`] can be trusted.
@@ -37,11 +39,12 @@ pub enum Standing {
 }
 
 impl Known {
-    pub(crate) fn unknown(error: Option<Error>) -> Self {
+    pub(crate) fn unknown() -> Self {
         Self {
             services: Services::new(),
             suspects: Services::new(),
-            standing: Standing::Unknown(error),
+            standing: Standing::Unknown(None),
+            is_awaited: true,
         }
     }
 
@@ -68,6 +71,16 @@ impl Known {
         }
     }
 
+    /// Whether it says that there is no node. That there was none before an outage does not.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self.standing, Standing::Live) && self.services.is_empty()
+    }
+
+    /// Why nothing will change any more, if so.
+    pub(crate) fn end(&self) -> Option<&Error> {
+        self.error().filter(|error| ends(error))
+    }
+
     /// Why the registry can't be reached, if so.
     #[must_use]
     pub const fn error(&self) -> Option<&Error> {
@@ -77,4 +90,12 @@ impl Known {
             Standing::Stale { error, .. } => Some(error),
         }
     }
+}
+
+/// Whether the registry will never say anything else.
+pub(crate) const fn ends(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Closed | Error::InvalidOption { .. } | Error::InvalidService { .. }
+    )
 }

@@ -80,6 +80,7 @@ mod known;
 mod selector;
 mod strategy;
 mod subscription;
+mod time;
 
 pub use cache::{Cache, CacheOptions, LossGuard};
 pub use known::{Known, Standing};

@@ -253,7 +253,9 @@ impl Core {
     #[cold]
     fn no_node(&self, table: &Table, pick: &Pick<'_>) -> NoNode {
         let service = Arc::clone(self.subscription.name());
-        if !table.known.is_known() {
+        let known = &table.known;
+        // That there was none before an outage does not say that there is none.
+        if !known.is_known() || known.is_stale() && known.services.is_empty() && pick.is_free() {
             let error = table.known.error().cloned();
             NoNode::Unknown { service, error }
         } else if !table.tiers.is_empty() && !pick.is_free() {

@@ -74,12 +74,14 @@ impl Subscription {
     /// and gives them; there may be none.
     ///
     /// # Errors
-    /// Why the registry can't tell, after it was asked once more. Call again to wait on.
+    /// Why the registry can't tell, after it was asked once more. Call again to wait on, unless it
+    /// can't change: [`Error::Closed`], [`Error::InvalidService`] for a name that can't be one, and
+    /// [`Error::InvalidOption`].
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn ready(&mut self) -> Result<Services> {
-        let known = self.known_or_asked().await?;
+        let known = self.asked(Known::is_known).await;
         match &known.standing {
             Standing::Unknown(error) => Err(error.clone().unwrap_or(Error::Closed)),
             _ => Ok(known.services.clone()),
@@ -90,15 +92,17 @@ impl Subscription {
     /// or how far that can be trusted. Several changes may count as one.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the registry was closed: nothing will change any more.
+    /// Why nothing will change any more: [`Error::Closed`] when the registry was closed,
+    /// [`Error::InvalidService`] for a name that can't be one, [`Error::InvalidOption`].
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn changed(&mut self) -> Result<()> {
-        if self.is_ended() && !self.changes.has_changed().unwrap_or(false) {
-            return Err(Error::Closed);
+        let end = self.entry.known().end().cloned();
+        match end {
+            Some(end) if !self.changes.has_changed().unwrap_or(false) => Err(end),
+            _ => self.changes.changed().await.map_err(|_| Error::Closed),
         }
-        self.changes.changed().await.map_err(|_| Error::Closed)
     }
 
     /// Says that a node of this service could not be connected to: it is no longer a suspect then,
@@ -113,21 +117,20 @@ impl Subscription {
         self.cache.report_unreachable(&node).await
     }
 
-    /// Waits until the state is known, or else until one more attempt to learn it has failed.
-    pub(crate) async fn known_or_asked(&mut self) -> Result<Arc<Known>> {
+    /// Waits until what is known will do, or else until one more attempt to learn it has failed.
+    pub(crate) async fn asked(&mut self, will_do: impl Fn(&Known) -> bool) -> Arc<Known> {
         self.changes.mark_unchanged();
         let mut known = self.known();
+        let mut waits = known.is_awaited;
         if matches!(known.standing, Standing::Unknown(Some(_))) {
             self.entry.want();
+            waits = true;
         }
-        while !known.is_known() {
-            self.changed().await?;
+        while waits && !will_do(&known) && self.changed().await.is_ok() {
             known = self.known();
-            if known.error().is_some() {
-                break;
-            }
+            waits = known.is_awaited;
         }
-        Ok(known)
+        known
     }
 
     /// From now on, only what comes is a change.
@@ -135,12 +138,8 @@ impl Subscription {
         self.changes.mark_unchanged();
     }
 
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn is_ended(&self) -> bool {
-        matches!(self.entry.known().error(), Some(Error::Closed))
+    pub(crate) fn entry(&self) -> Arc<Entry> {
+        Arc::clone(&self.entry)
     }
 }
 

@@ -2,7 +2,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -18,8 +18,8 @@ pub(crate) struct Entry {
     known: ArcSwap<Known>,
     /// Counts what was published. Its receivers are those who subscribe or wait.
     published: watch::Sender<u64>,
-    /// Whether it was looked up since [`take_used`](Self::take_used).
-    used: AtomicBool,
+    /// Who may still learn that it was looked up: bits.
+    used: AtomicU8,
     /// Somebody wants an answer now, whatever pause was planned.
     wanted: Notify,
     /// The name was let go.
@@ -30,13 +30,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Who asks whether it is in use: whoever lets go what nobody uses,
+    pub(super) const IDLE: u8 = 1;
+    /// and whoever needs room.
+    pub(super) const EVICTION: u8 = 2;
+    const EVERYBODY: u8 = Self::IDLE | Self::EVICTION;
+
     pub(super) fn new(namespace: Arc<str>, name: Arc<str>) -> Self {
         Self {
             namespace,
             name,
-            known: ArcSwap::from_pointee(Known::unknown(None)),
+            known: ArcSwap::from_pointee(Known::unknown()),
             published: watch::Sender::new(0),
-            used: AtomicBool::new(true),
+            used: AtomicU8::new(Self::EVERYBODY),
             wanted: Notify::new(),
             dismissed: Notify::new(),
             refused: Mutex::default(),
@@ -106,14 +112,14 @@ impl Entry {
     /// Remembers that somebody looked. Reads first: to write what is there already would take the
     /// line from the other cores.
     pub(super) fn touch(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
+        if self.used.load(Ordering::Relaxed) != Self::EVERYBODY {
+            self.used.store(Self::EVERYBODY, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was looked up since this was asked the last time.
-    pub(super) fn take_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
+    /// Whether it was looked up since the same asked the last time.
+    pub(super) fn was_used_since(&self, asked: u8) -> bool {
+        self.used.fetch_and(!asked, Ordering::Relaxed) & asked != 0
     }
 
     /// Whether anybody subscribes or waits.

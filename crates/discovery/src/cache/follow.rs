@@ -1,7 +1,8 @@
 //! The task that follows one name: holds a watch, and publishes what it tells.
 
 use std::{
-    future::ready,
+    future::{Future, ready},
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -19,10 +20,13 @@ use vine_registry::{
 use super::{
     Entry, Inner, backoff::Backoff, disk::Saved, idle::Idle, loss::Losses, snapshots::Snapshots,
 };
-use crate::{Known, Standing};
+use crate::{Known, Standing, known::ends, time::at};
 
 /// After so many updates of a watch they are published at the latest.
 const BATCH: usize = 1024;
+
+/// Who has watched for so long without a fault may ask again soon.
+const HEALTH: Duration = Duration::from_secs(5);
 
 /// What the task of one name holds.
 pub(super) struct Follower {
@@ -36,8 +40,6 @@ pub(super) struct Follower {
     known: Known,
     /// What is known comes from disk.
     is_restored: bool,
-    /// What was published last is the end.
-    is_over: bool,
 }
 
 /// Why a watch is no longer followed.
@@ -68,9 +70,8 @@ impl Follower {
             losses: Losses::new(options.loss_guard.clone()),
             snapshots: cache.disk.as_ref().map(Snapshots::new),
             cache: Arc::downgrade(cache),
-            known: Known::unknown(None),
+            known: Known::unknown(),
             is_restored: false,
-            is_over: false,
             entry,
         }
     }
@@ -88,58 +89,74 @@ impl Follower {
         let mut pause = Backoff::default();
         loop {
             let error = match self.watch().await {
-                Ok(watcher) => {
-                    pause = Backoff::default();
-                    match self.listen(watcher).await {
-                        End::Unused => return,
-                        End::Lost(error) => error,
+                Some(Ok(watcher)) => {
+                    let start = Instant::now();
+                    let End::Lost(error) = self.listen(watcher).await else {
+                        return;
+                    };
+                    if start.elapsed() >= HEALTH {
+                        pause = Backoff::default();
                     }
+                    error
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     self.restore().await;
                     error
                 }
+                None => return,
             };
-            // The same call will give the same again.
-            self.is_over = matches!(
-                error,
-                Error::Closed | Error::InvalidOption { .. } | Error::InvalidService { .. }
-            );
+            let is_over = ends(&error);
             self.fail(error);
             self.publish();
-            if self.is_over {
+            if is_over || self.meanwhile(self.pause(pause.next())).await.is_none() {
                 return;
-            }
-            let again = Instant::now() + pause.next();
-            loop {
-                tokio::select! {
-                    () = sleep_until(again) => break,
-                    () = self.entry.wanted() => break,
-                    refused = self.entry.refused() => self.refused(&refused),
-                    () = at(self.losses.next()) => {}
-                    () = self.idle.over(&self.entry, &self.cache) => return,
-                }
-                self.publish();
             }
         }
     }
 
     /// Begins a watch. If that takes time, what an earlier process knew has to do meanwhile.
-    async fn watch(&mut self) -> Result<Watcher> {
+    async fn watch(&mut self) -> Option<Result<Watcher>> {
         let registry = Arc::clone(&self.registry);
         let namespace = Namespaces::One(Arc::clone(&self.entry.namespace));
         let options = WatchOptions::service(Arc::clone(&self.entry.name)).with_namespace(namespace);
-        let mut watch = registry.watch(options);
+        let mut watch = Box::pin(async move { registry.watch(options).await });
         if let Some(snapshots) = &self.snapshots
             && !self.known.is_known()
         {
             tokio::select! {
-                watcher = &mut watch => return watcher,
+                watcher = &mut watch => return Some(watcher),
                 () = sleep(snapshots.patience()) => {}
             }
             self.restore().await;
         }
-        watch.await
+        self.meanwhile(watch).await
+    }
+
+    /// Until the registry is asked again: so long, or until somebody wants an answer.
+    fn pause(&self, time: Duration) -> impl Future<Output = ()> + use<> {
+        let (entry, over) = (Arc::clone(&self.entry), Instant::now() + time);
+        async move {
+            tokio::select! {
+                () = sleep_until(over) => {}
+                () = entry.wanted() => {}
+            }
+        }
+    }
+
+    /// Waits for something while the registry tells nothing. None if nobody needs the name any more.
+    async fn meanwhile<T>(&mut self, wanted: impl Future<Output = T>) -> Option<T> {
+        let mut wanted = pin!(wanted);
+        loop {
+            tokio::select! {
+                done = &mut wanted => return Some(done),
+                refused = self.entry.refused() => self.refused(&refused),
+                () = at(self.losses.next()) => {}
+                () = self.idle.over(&self.entry, &self.cache) => return None,
+            }
+            if self.judge() {
+                self.tell();
+            }
+        }
     }
 
     /// Takes what an earlier process knew, if nothing else is known.
@@ -178,13 +195,16 @@ impl Follower {
         self.publish();
         loop {
             let mut wake = self.wait(&mut watcher).await;
-            let mut is_changed = false;
+            let (mut is_news, mut is_changed) = (false, false);
             for _ in 0..BATCH {
                 match wake {
-                    Wake::Update(Some(update)) => is_changed |= self.update(&mut fold, update),
+                    Wake::Update(Some(update)) => {
+                        is_news |= !matches!(update, Update::Event(_));
+                        is_changed |= self.update(&mut fold, update);
+                    }
                     Wake::Update(None) => {
                         self.known.services = self.services(&fold);
-                        return End::Lost(self.ended().await);
+                        return self.ended().await;
                     }
                     Wake::Refused(ids) => self.refused(&ids),
                     Wake::Suspect => {}
@@ -202,13 +222,18 @@ impl Follower {
                 self.known.services = self.services(&fold);
                 self.is_to_save();
             }
-            self.publish();
+            if self.judge() || is_changed || is_news {
+                self.tell();
+            }
             consume_budget().await;
         }
     }
 
     async fn wait(&mut self, watcher: &mut Watcher) -> Wake {
-        let save = self.snapshots.as_ref().and_then(Snapshots::next);
+        // What is from before an outage is saved already.
+        let is_live = matches!(self.known.standing, Standing::Live);
+        let snapshots = self.snapshots.as_ref().filter(|_| is_live);
+        let save = snapshots.and_then(Snapshots::next);
         tokio::select! {
             update = watcher.next() => Wake::Update(update),
             ids = self.entry.refused() => Wake::Refused(ids),
@@ -232,14 +257,19 @@ impl Follower {
         false
     }
 
-    /// Why a watch ended that nobody stopped.
-    async fn ended(&self) -> Error {
-        match self.registry.init().await {
-            Err(error) => error,
-            Ok(()) => Error::unavailable(
-                self.registry.name().to_owned(),
-                "it ended a watch, which is started again",
-            ),
+    /// A watch ended that nobody stopped: it tells nothing from now on, whatever the reason.
+    async fn ended(&mut self) -> End {
+        let error = Error::unavailable(
+            self.registry.name().to_owned(),
+            "it ended a watch, which is started again",
+        );
+        self.fail(error.clone());
+        self.publish();
+        let registry = Arc::clone(&self.registry);
+        match self.meanwhile(async move { registry.init().await }).await {
+            Some(Err(error)) => End::Lost(error),
+            Some(Ok(())) => End::Lost(error),
+            None => End::Unused,
         }
     }
 
@@ -249,6 +279,7 @@ impl Follower {
 
     fn live(&mut self) {
         self.losses.live(Instant::now());
+        self.known.is_awaited = false;
         self.known.standing = Standing::Live;
         self.is_to_save();
     }
@@ -257,6 +288,7 @@ impl Follower {
     fn fail(&mut self, error: Error) {
         debug!(name = %self.entry.name, %error, "can't watch; what was known is served");
         self.losses.stale(Instant::now());
+        self.known.is_awaited = false;
         self.known.standing = match &self.known.standing {
             Standing::Unknown(_) => Standing::Unknown(Some(error)),
             Standing::Live => Standing::Stale {
@@ -278,13 +310,24 @@ impl Follower {
         }
     }
 
-    fn publish(&mut self) {
+    /// Says whether the suspects are others now.
+    fn judge(&mut self) -> bool {
         let left = self.known.services.node_count();
-        if self.losses.judge(Instant::now(), left) {
+        let is_other = self.losses.judge(Instant::now(), left);
+        if is_other {
             let suspects = self.losses.suspects();
             debug!(name = %self.entry.name, left, suspects = suspects.node_count(), "suspects");
             self.known.suspects = suspects;
         }
+        is_other
+    }
+
+    fn publish(&mut self) {
+        self.judge();
+        self.tell();
+    }
+
+    fn tell(&self) {
         let known = Arc::new(self.known.clone());
         // Look-ups first: who is told of a change must not find what was before it.
         if let Some(cache) = self.cache.upgrade() {
@@ -300,9 +343,7 @@ impl Follower {
     }
 
     fn save(&mut self) {
-        if let Some(snapshots) = &mut self.snapshots
-            && matches!(self.known.standing, Standing::Live)
-        {
+        if let Some(snapshots) = &mut self.snapshots {
             snapshots.save(&self.entry, &self.known.services);
         }
     }
@@ -315,16 +356,9 @@ impl Drop for Follower {
             cache.names.forget(&self.entry);
         }
         // Whoever subscribes meanwhile must not wait for ever.
-        if self.entry.is_awaited() && !self.is_over {
+        if self.entry.is_awaited() && self.known.end().is_none() {
             self.fail(Error::Closed);
-            self.publish();
+            self.tell();
         }
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

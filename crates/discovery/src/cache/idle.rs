@@ -6,6 +6,7 @@ use std::{
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Entry, Inner};
+use crate::time::FOREVER;
 
 /// How often within the idle time is looked whether anybody uses the name.
 const LOOKS: u32 = 4;
@@ -19,7 +20,7 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) fn new(idle: Duration) -> Self {
-        let look = (idle / LOOKS).max(Duration::from_millis(1));
+        let look = (idle / LOOKS).clamp(Duration::from_millis(1), FOREVER);
         let mut interval = interval_at(Instant::now() + look, look);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -33,7 +34,7 @@ impl Idle {
         loop {
             tokio::select! {
                 _ = self.interval.tick() => {
-                    let used = entry.take_used() || entry.is_awaited();
+                    let used = entry.was_used_since(Entry::IDLE) || entry.is_awaited();
                     self.unused = if used { 0 } else { self.unused + 1 };
                 }
                 () = entry.dismissed() => self.unused = LOOKS,

@@ -3,6 +3,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use vine_registry::{Action, Event, Node, Service, Services};
 
+use crate::time::FOREVER;
+
 /// When nodes that vanish are kept as suspects.
 ///
 /// When a large part of a service vanishes within a short time, and nobody said that it would, the
@@ -98,7 +100,9 @@ enum Fault {
 }
 
 impl Losses {
-    pub(super) fn new(rules: LossGuard) -> Self {
+    pub(super) fn new(mut rules: LossGuard) -> Self {
+        rules.keep = rules.keep.min(FOREVER);
+        rules.window = rules.window.min(FOREVER);
         Self {
             rules,
             vanished: HashMap::new(),
@@ -209,7 +213,9 @@ impl Losses {
             Fault::Over { since, until } if now < until => since,
             Fault::None | Fault::Over { .. } => now,
         };
-        since.checked_sub(self.rules.window)
+        let moment = since.checked_sub(self.rules.window);
+        // However often the registry comes and goes: who vanished so long ago is a suspect no more.
+        moment.max(now.checked_sub(self.rules.window.max(self.rules.keep)))
     }
 
     fn vanish(&mut self, at: Instant, service: &Arc<Service>, node: &Arc<Node>) {

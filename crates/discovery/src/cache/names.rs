@@ -74,24 +74,25 @@ impl Names {
         }
     }
 
-    /// The entry of a name, and a receiver that keeps it from being let go; `start` is called with a
-    /// new one.
-    pub(super) fn hold(
+    /// The entry of a name, and a receiver that keeps it from being let go; of a new one also what `make`
+    /// makes for it.
+    pub(super) fn hold<T>(
         &self,
-        namespace: &Arc<str>,
+        namespace: &str,
         name: &str,
-        start: impl FnOnce(&Arc<Entry>),
-    ) -> (Arc<Entry>, watch::Receiver<u64>) {
+        make: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> (Arc<Entry>, watch::Receiver<u64>, Option<T>) {
         let (hash, shard) = self.place(name);
         let _writing = shard.lock();
         let table = shard.table.load_full();
         if let Some(Followed { entry, .. }) =
             table.find(hash, |followed| followed.entry.is(namespace, name))
         {
-            return (Arc::clone(entry), entry.changes());
+            return (Arc::clone(entry), entry.changes(), None);
         }
-        let entry = Arc::new(Entry::new(Arc::clone(namespace), name.into()));
+        let entry = Arc::new(Entry::new(namespace.into(), name.into()));
         let changes = entry.changes();
+        let made = make(&entry);
         let followed = Followed {
             entry: Arc::clone(&entry),
             known: Arc::clone(&entry.known()),
@@ -100,8 +101,7 @@ impl Names {
         table.insert_unique(hash, followed, |followed| self.hash(&followed.entry));
         shard.table.store(Arc::new(table));
         self.len.fetch_add(1, Ordering::Relaxed);
-        start(&entry);
-        (entry, changes)
+        (entry, changes, Some(made))
     }
 
     /// Lets an entry go, unless somebody holds it; says whether it is gone.
@@ -132,14 +132,18 @@ impl Names {
                 let table = shard.table.load();
                 let entries = table.iter().map(|followed| &followed.entry);
                 let mut idle = entries.filter(|entry| !entry.is_awaited());
-                idle.find(|entry| even_used || !entry.take_used()).cloned()
+                idle.find(|entry| even_used || !entry.was_used_since(Entry::EVICTION))
+                    .cloned()
             })
         };
-        let found = candidates(false).or_else(|| candidates(true));
-        found.is_some_and(|entry| {
-            entry.dismiss();
-            self.let_go(&entry)
-        })
+        // Somebody may take the one that is found; then there is another one, or none that is idle.
+        while let Some(entry) = candidates(false).or_else(|| candidates(true)) {
+            if self.let_go(&entry) {
+                entry.dismiss();
+                return true;
+            }
+        }
+        false
     }
 
     /// Under the lock of the shard.

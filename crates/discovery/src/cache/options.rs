@@ -13,14 +13,17 @@ pub struct CacheOptions {
     /// A name that nobody looked up so long, and nobody subscribes to, is let go. Five minutes by
     /// default.
     pub idle: Duration,
-    /// How many names are kept for look-ups; if there are more, the one that was not used the
-    /// longest is let go. Subscriptions count, but are never refused. 10,000 by default.
+    /// How many names are kept for look-ups; for one more, one that was not used lately is let go.
+    /// Subscriptions count, but are never refused. 10,000 by default.
     pub max_names: usize,
     /// When nodes that vanish are kept as suspects.
     pub loss_guard: LossGuard,
     /// A directory in which to save what is known, so that a program which starts while the registry
     /// is down has something to begin with. None by default. What was saved is used only until the
     /// registry answers, and counts as stale.
+    ///
+    /// It has a file for each service with nodes, for its user alone to read; programs of one user may
+    /// share it, whatever their registries. What nobody asked for in thirty days is removed.
     pub snapshots: Option<PathBuf>,
 }
 

@@ -27,6 +27,8 @@ impl Inner {
             Standing::Stale { .. } if has_nodes && (allow_stale || self.options.allow_stale) => {
                 Some(Ok(known.services.clone()))
             }
+            // What an earlier process saved won't do, and the registry may answer yet.
+            Standing::Stale { .. } if known.is_awaited => None,
             Standing::Stale { error, .. } => Some(Err(error.clone())),
         }
     }
@@ -107,10 +109,9 @@ impl Cache {
         validate::name("namespace", namespace, limit)?;
         validate::name("name", name, limit)?;
         let mut subscription = self.subscribe_in(namespace, name);
-        let known = subscription.known_or_asked().await?;
-        let answer = self
-            .0
-            .answer(subscription.entry(), &known, options.allow_stale);
-        answer.unwrap_or_else(|| Err(known.error().cloned().unwrap_or(Error::Closed)))
+        let entry = subscription.entry();
+        let answer = |known: &Known| self.0.answer(&entry, known, options.allow_stale);
+        let known = subscription.asked(|known| answer(known).is_some()).await;
+        answer(&known).unwrap_or_else(|| Err(known.error().cloned().unwrap_or(Error::Closed)))
     }
 }

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Snapshots {
     disk: Arc<Disk>,
     next: Option<Instant>,
+    /// What was saved was looked for.
+    is_loaded: bool,
     writing: Option<JoinHandle<()>>,
 }
 
@@ -34,6 +36,7 @@ impl Snapshots {
         Self {
             disk: Arc::clone(disk),
             next: None,
+            is_loaded: false,
             writing: None,
         }
     }
@@ -73,8 +76,11 @@ impl Snapshots {
         }));
     }
 
-    /// What was saved last, if it can be read.
+    /// What an earlier process saved, if it can be read. Only the first time: nothing else will be there.
     pub(super) async fn load(&mut self, entry: &Arc<Entry>) -> Option<Saved> {
+        if std::mem::replace(&mut self.is_loaded, true) {
+            return None;
+        }
         let (disk, entry) = (Arc::clone(&self.disk), Arc::clone(entry));
         let load = move || match disk.load(&entry.namespace, &entry.name) {
             Ok(saved) => saved,

@@ -331,6 +331,7 @@ mod tests {
                     services: services(&order, &state, &mut kept),
                     suspects: Services::new(),
                     standing: Standing::Live,
+                    is_awaited: false,
                 };
                 roster.renew(&config, &watch, &known, &mut ejected);
                 let listed = known.services.iter().flat_map(|service| &service.nodes);

@@ -60,7 +60,7 @@ impl Tier {
 impl Default for Table {
     fn default() -> Self {
         Self {
-            known: Arc::new(Known::unknown(None)),
+            known: Arc::new(Known::unknown()),
             tiers: SmallVec::new(),
         }
     }

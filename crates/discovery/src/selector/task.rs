@@ -1,9 +1,6 @@
 use std::sync::Arc;
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use super::{
@@ -13,7 +10,7 @@ use super::{
     roster::Roster,
     table::Table,
 };
-use crate::Subscription;
+use crate::{Subscription, time::at};
 
 /// The task of a selector: makes the table anew when nodes change, fail or come back.
 pub(super) struct Task {
@@ -102,12 +99,5 @@ impl Task {
             &mut self.ejected,
             &mut self.roster,
         ));
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,9 @@
 //! A registry that does as a test tells it.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -25,6 +28,8 @@ pub(crate) struct State {
     pub(crate) down: Option<Error>,
     /// It does not even answer that it is down.
     pub(crate) hangs: bool,
+    /// How long it takes to begin a watch.
+    pub(crate) delay: Duration,
     pub(crate) watches: usize,
     pub(crate) look_ups: usize,
     pub(crate) unreachable: Vec<NodeRef>,
@@ -77,6 +82,14 @@ impl Faulty {
         state.publishers.clear();
     }
 
+    async fn hang(&self) -> Result<()> {
+        if !self.state().hangs {
+            return Ok(());
+        }
+        tokio::time::sleep(self.options.timeout).await;
+        Err(outage())
+    }
+
     pub(crate) fn mend(&self) {
         let mut state = self.state();
         state.down = None;
@@ -98,6 +111,10 @@ impl Registry for Faulty {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::unlimited()
+    }
+
+    async fn init(&self) -> Result<()> {
+        self.hang().await
     }
 
     async fn register_with(&self, _: Arc<Service>, _: &RegisterOptions) -> Result<()> {
@@ -123,16 +140,14 @@ impl Registry for Faulty {
     }
 
     async fn watch(&self, _: WatchOptions) -> Result<Watcher> {
-        let hangs = {
+        let delay = {
             let mut state = self.state();
             state.watches += 1;
             self.called.notify_one();
-            state.hangs
+            state.delay
         };
-        if hangs {
-            tokio::time::sleep(self.options.timeout).await;
-            return Err(outage());
-        }
+        self.hang().await?;
+        tokio::time::sleep(delay).await;
         tokio::task::yield_now().await;
         let mut state = self.state();
         if let Some(error) = &state.down {

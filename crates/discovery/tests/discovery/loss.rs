@@ -202,22 +202,93 @@ async fn only_what_vanishes_within_ten_seconds_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn what_vanishes_in_an_outage_counts_as_one_moment() {
-    for crash in [false, true] {
+    for (after, suspects) in [(8, "a b c"), (12, "")] {
         let faulty = Faulty::with([service("a b c d")]);
         let (_, mut subscription) = follow(faulty.clone()).await;
-        if crash {
-            faulty.crash()
-        } else {
-            faulty.cut()
+        faulty.cut();
+        // What is on the same host may be heard of in an outage, too.
+        for left in ["b c d", "c d"] {
+            sleep(Duration::from_secs(20)).await;
+            faulty.set([service(left)]);
+            until(&mut subscription, left, "").await;
         }
-        sleep(Duration::from_secs(300)).await;
         faulty.mend();
-        faulty.set([service("c d")]);
-        until(&mut subscription, "c d", "").await;
-        sleep(Duration::from_secs(8)).await;
+        sleep(Duration::from_secs(after)).await;
         faulty.set([service("d")]);
-        until(&mut subscription, "d", "a b c").await;
+        until(&mut subscription, "d", suspects).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_after_an_outage_counts_with_what_goes_then() {
+    let faulty = Faulty::with([service("a b c d")]);
+    let (_, mut subscription) = follow(faulty.clone()).await;
+    faulty.crash();
+    sleep(Duration::from_secs(300)).await;
+    faulty.mend();
+    faulty.set([service("c d")]);
+    until(&mut subscription, "c d", "").await;
+    sleep(Duration::from_secs(8)).await;
+    faulty.set([service("d")]);
+    until(&mut subscription, "d", "a b c").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_comes_and_goes_makes_no_suspects_of_the_long_dead() {
+    let ids = |from: usize| {
+        (from..from + 10)
+            .map(|n| format!("n{n}"))
+            .collect::<Vec<_>>()
+    };
+    let faulty = Faulty::with([service(&ids(0).join(" "))]);
+    let (_, mut subscription) = follow(faulty.clone()).await;
+    for round in 1..30 {
+        for _ in 0..5 {
+            faulty.cut();
+            sleep(Duration::from_secs(5)).await;
+            faulty.mend();
+            sleep(Duration::from_secs(5)).await;
+        }
+        // One dies and another one takes its place.
+        let mut now = ids(round);
+        faulty.set([service(&now.join(" "))]);
+        now.sort_unstable();
+        until(&mut subscription, &now.join(" "), "").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspects_are_let_go_while_the_registry_does_not_answer() {
+    let faulty = Faulty::with([service("a b c d")]);
+    let (_, mut subscription) = follow(faulty.clone()).await;
+    let start = Instant::now();
+    faulty.set([service("d")]);
+    until(&mut subscription, "d", "a b c").await;
+    faulty.state().hangs = true;
+    faulty.crash();
+    subscription.report_unreachable("b").await.unwrap();
+    until(&mut subscription, "d", "a c").await;
+    until(&mut subscription, "d", "").await;
+    assert_eq!(start.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspects_may_be_kept_for_ever() {
+    let faulty = Faulty::with([service("a b c d")]);
+    let guard = LossGuard::new()
+        .with_keep(Duration::MAX)
+        .with_window(Duration::MAX);
+    let options = CacheOptions::new()
+        .with_loss_guard(guard)
+        .with_idle(Duration::MAX);
+    let mut subscription = Cache::with_options(faulty.clone(), options).subscribe(NAME);
+    subscription.ready().await.unwrap();
+    faulty.cut();
+    faulty.mend();
+    faulty.set([service("d")]);
+    until(&mut subscription, "d", "a b c").await;
+    sleep(Duration::from_secs(86_400)).await;
+    assert_eq!(seen(&subscription).1, "a b c");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,16 @@
 //! What was known is served through every kind of outage, and how old it is can be seen.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
-use tokio::time::{advance, sleep};
-use vine_discovery::{Cache, CacheOptions, Selector, Standing};
-use vine_registry::{Error, GetOptions, Node, Registry, RegistryExt, Service};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{Instant, advance, sleep},
+};
+use vine_discovery::{Cache, CacheOptions, NoNode, Selector, Standing};
+use vine_registry::{Error, GetOptions, MemoryRegistry, Node, Registry, RegistryExt, Service};
 
 use crate::faulty::Faulty;
 
@@ -130,6 +136,67 @@ async fn that_there_was_none_is_no_answer_after_an_outage() {
         matches!(answer, Err(Error::Unavailable { .. })),
         "{answer:?}"
     );
+    assert!(cache.peek(NAME).is_none());
+    let selector = Selector::builder(subscription).build();
+    let refusal = selector.ready().await.unwrap_err();
+    assert!(matches!(refusal, NoNode::Unknown { .. }), "{refusal}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_makes_stale_before_it_is_known_why() {
+    let faulty = Faulty::with([service("a")]);
+    let cache = Cache::new(faulty.clone());
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    let start = Instant::now();
+    faulty.state().hangs = true;
+    faulty.crash();
+    subscription.changed().await.unwrap();
+    assert!(subscription.known().is_stale());
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(subscription.known().age(), Some(start.elapsed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_can_not_be_one_is_said_to_be_so_each_time() {
+    let cache = Cache::new(MemoryRegistry::new());
+    let mut subscription = cache.subscribe("..");
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        let answer = subscription.ready().await;
+        assert!(
+            matches!(answer, Err(Error::InvalidService { .. })),
+            "{answer:?}"
+        );
+        let answer = subscription.changed().await;
+        assert!(
+            matches!(answer, Err(Error::InvalidService { .. })),
+            "{answer:?}"
+        );
+    }
+    let selector = Selector::builder(subscription).build();
+    let refusal = selector.ready().await.unwrap_err();
+    assert!(matches!(refusal, NoNode::Unknown { .. }), "{refusal}");
+}
+
+#[test]
+fn a_name_is_not_taken_where_nobody_can_follow_it() {
+    let cache = Cache::new(MemoryRegistry::new());
+    let outside = catch_unwind(AssertUnwindSafe(|| cache.subscribe(NAME)));
+    assert!(outside.is_err());
+    assert_eq!(cache.name_count(), 0);
+
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let entered = handle.enter();
+    let subscription = cache.subscribe(NAME);
+    assert!(matches!(subscription.known().error(), Some(Error::Closed)));
+    assert_eq!(cache.name_count(), 0);
+    drop(entered);
+
+    let answer = Runtime::new().unwrap().block_on(cache.get_service(NAME));
+    assert!(matches!(answer, Err(Error::NotFound { .. })), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,14 +248,14 @@ async fn names_that_nobody_uses_are_let_go() {
     }
     sleep(Duration::from_secs(80)).await;
     assert!(cache.peek(NAME).is_none());
-    assert_eq!(cache.names(), 0);
+    assert_eq!(cache.name_count(), 0);
 
     let subscription = cache.subscribe(NAME);
     sleep(Duration::from_secs(600)).await;
     assert!(cache.peek(NAME).is_some(), "somebody subscribes");
     drop(subscription);
     sleep(Duration::from_secs(80)).await;
-    assert_eq!(cache.names(), 0);
+    assert_eq!(cache.name_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +267,7 @@ async fn the_number_of_names_is_bounded() {
     for i in 0..1_000 {
         let answer = cache.get_service(&format!("name-{i}")).await;
         assert!(matches!(answer, Err(Error::NotFound { .. })));
-        assert!(cache.names() <= 10);
+        assert!(cache.name_count() <= 10);
     }
     assert!(cache.peek("used").is_some());
     // When all are in use, a look-up goes through.

@@ -79,6 +79,36 @@ async fn the_first_call_is_served_though_the_registry_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_wants_no_stale_answer_waits_for_the_registry() {
+    let folder = earlier().await;
+    for (allow_stale, nodes) in [(true, 4), (false, 1)] {
+        let slow = Faulty::with([service("e")]);
+        slow.state().delay = Duration::from_millis(400);
+        let options = CacheOptions::new().with_snapshots(folder.path());
+        let cache = Cache::with_options(slow, options.with_allow_stale(allow_stale));
+        assert_eq!(cache.get_service(NAME).await.unwrap().node_count(), nodes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_happens_in_an_outage() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = Faulty::with([service("a b c d")]);
+    let cache = cache(&faulty, folder.path());
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    faulty.cut();
+    subscription.changed().await.unwrap();
+    let outage = sleep(Duration::from_secs(3_600));
+    tokio::select! {
+        () = outage => {}
+        _ = subscription.changed() => panic!("nothing has changed"),
+    }
+    faulty.mend();
+    saved(folder.path(), "b.example").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_that_answers_is_believed() {
     let folder = earlier().await;
     let cache = cache(&Faulty::default(), folder.path());
