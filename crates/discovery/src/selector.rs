@@ -37,7 +37,7 @@ pub use self::{
     pick::Pick,
     updates::Updates,
 };
-use self::{filter::Filter, peer::Watch, table::Table, task::Task};
+use self::{filter::Filter, peer::Reports, table::Table, task::Task};
 use crate::{Call, Strategy, Subscription, strategy::Start};
 
 /// Picks a node of one service for each call: one that fits, by a [`Strategy`].
@@ -84,7 +84,7 @@ struct Core {
     subscription: Subscription,
     config: Config,
     /// Whom the stats of all nodes tell of failures.
-    watch: Arc<Watch>,
+    reports: Arc<Reports>,
     table: ArcSwap<Table>,
     /// Counts the tables.
     published: watch::Sender<u64>,
@@ -113,7 +113,7 @@ impl Selector {
 
     fn new(subscription: Subscription, config: Config) -> Self {
         let (told, failures) = mpsc::unbounded_channel();
-        let watch = Watch {
+        let reports = Reports {
             start: Instant::now(),
             failures: config.ejection.failures.max(1),
             told,
@@ -121,7 +121,7 @@ impl Selector {
         let core = Arc::new(Core {
             subscription,
             config,
-            watch: Arc::new(watch),
+            reports: Arc::new(reports),
             table: ArcSwap::default(),
             published: watch::Sender::new(0),
         });
@@ -180,7 +180,7 @@ impl Selector {
     pub fn pick_by(&self, pick: &Pick<'_>) -> Result<Guard, NoNode> {
         let core = &*self.0.core;
         let instant = Instant::now();
-        let nanos = core.watch.time(instant);
+        let nanos = core.reports.time(instant);
         let call = pick.call(Some(Start { instant, nanos }));
         let table = core.table.load();
         match table.choose(pick, &call) {

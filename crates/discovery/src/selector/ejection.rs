@@ -3,6 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::peer::Peer;
+use crate::time::FOREVER;
 
 /// When a node that fails gets no calls for a while.
 ///
@@ -64,7 +65,7 @@ impl Ejection {
 
     fn time(&self, times: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(times.saturating_sub(1));
-        self.base.saturating_mul(doubled).min(self.max)
+        self.base.saturating_mul(doubled).min(self.max).min(FOREVER)
     }
 
     fn limit(&self, nodes: usize) -> usize {
@@ -114,7 +115,12 @@ impl Ejected {
     ) -> bool {
         let out = self.0.values().filter(|case| case.is_out).count();
         let id = &peer.node().id;
-        if self.is_out(id) || out >= rules.limit(nodes) {
+        let is_out = self.0.get(id).filter(|case| case.is_out);
+        if is_out.is_some_and(|case| case.peer.process() == peer.process()) {
+            // It is heard again when its time is over.
+            return false;
+        }
+        if is_out.is_some() || out >= rules.limit(nodes) {
             peer.reset(0);
             return false;
         }
@@ -148,7 +154,14 @@ impl Ejected {
         nodes: usize,
         is_there: impl Fn(&Peer) -> bool,
     ) {
-        self.0.retain(|_, case| is_there(&case.peer));
+        self.0.retain(|_, case| {
+            let is_there = is_there(&case.peer);
+            if !is_there {
+                // As a suspect, or once it is back, it is heard again.
+                case.peer.reset(0);
+            }
+            is_there
+        });
         let mut out: Vec<_> = self.0.values_mut().filter(|case| case.is_out).collect();
         let above = out.len().saturating_sub(rules.limit(nodes));
         out.sort_unstable_by_key(|case| case.until);

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use vine_registry::{Node, Service, Services};
+use vine_registry::Node;
 
 use super::{Config, table::Table};
 
@@ -65,31 +65,18 @@ pub(super) fn explain(config: &Config, table: &Table) -> Vec<Considered> {
             verdict: tier.fallback.map_or(Verdict::In, Verdict::Fallback),
         }));
     }
-    for services in [&table.known.services, &table.known.suspects] {
-        sift(config, services, |service, node, out| {
-            all.extend(out.map(|out| Considered {
+    let known = &table.known;
+    for service in known.services.iter().chain(known.suspects.iter()) {
+        let out = |node: &Node| config.filter.excludes(service, node);
+        all.extend(service.nodes.iter().filter_map(|node| {
+            Some(Considered {
                 node: Arc::clone(node),
                 version: Arc::clone(&service.version),
-                verdict: Verdict::Out(out),
-            }));
-        });
+                verdict: Verdict::Out(out(node)?),
+            })
+        }));
     }
     all
-}
-
-/// Goes through the nodes and says of each why it is out, if it is.
-fn sift<'a>(
-    config: &Config,
-    services: &'a Services,
-    mut each: impl FnMut(&'a Service, &'a Arc<Node>, Option<Exclusion>),
-) {
-    for service in services {
-        let all_out = config.filter.excludes_service(service);
-        for node in &service.nodes {
-            let out = all_out.or_else(|| config.filter.excludes_node(service, node));
-            each(service, node, out);
-        }
-    }
 }
 
 impl fmt::Display for Verdict {

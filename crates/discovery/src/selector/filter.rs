@@ -15,6 +15,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Why a node will not do.
+    pub(super) fn excludes(&self, service: &Service, node: &Node) -> Option<Exclusion> {
+        let all_out = self.excludes_service(service);
+        all_out.or_else(|| self.excludes_node(service, node))
+    }
+
     /// Why no node of this service will do.
     pub(super) fn excludes_service(&self, service: &Service) -> Option<Exclusion> {
         if self
@@ -38,7 +44,7 @@ impl Filter {
         lacks.then_some(Exclusion::Endpoint)
     }
 
-    /// Why this node will not do.
+    /// Why this node of a service that would do will not.
     pub(super) fn excludes_node(&self, service: &Service, node: &Node) -> Option<Exclusion> {
         match node.metadata.get(Node::STATE) {
             Some("draining") => return Some(Exclusion::Draining),

@@ -34,7 +34,7 @@ pub enum Outcome {
 impl Guard {
     pub(super) fn new(peer: &Peer, start: u64) -> Self {
         Self {
-            call: peer.begin(),
+            call: peer.begin(start),
             start,
             reported: false,
         }

@@ -20,6 +20,9 @@ const TICK: u32 = 14;
 /// After 2^18 ticks without calls, 4.3 s, an average is half of what it was.
 const HALVING: u32 = 18;
 
+/// So many ticks, a second, one thread may be behind another.
+const BEHIND: u32 = 1 << 16;
+
 /// What a [`Latency`] holds.
 #[derive(Clone, Copy)]
 struct Average {
@@ -82,11 +85,12 @@ impl Average {
 
     /// How much of the average counts after this time.
     fn fading(self, now: u32) -> f32 {
-        // Of two threads, one may be a tick behind.
-        let age = now.wrapping_sub(self.at).cast_signed().max(0);
+        // Of two threads, one may be a little behind.
+        let age = now.wrapping_sub(self.at);
+        let age = if age > u32::MAX - BEHIND { 0 } else { age };
         // 2^-x, as near as straight lines between the powers of two come: in the bits of a float, a
         // halving is one less in the exponent.
-        let halvings = u64::from(age.cast_unsigned()) << (f32::MANTISSA_DIGITS - 1 - HALVING);
+        let halvings = u64::from(age) << (f32::MANTISSA_DIGITS - 1 - HALVING);
         let bits = u64::from(1_f32.to_bits()).saturating_sub(halvings);
         f32::from_bits(bits as u32)
     }
@@ -153,5 +157,14 @@ mod tests {
         latency.record(end, 10 * MS, true);
         let just_after = latency.at(end + MS).unwrap();
         assert!((9.9e6..=10e6).contains(&just_after), "{just_after}");
+        let just_before = latency.at(end - MS).unwrap();
+        assert!((9.9e6..=10e6).contains(&just_before), "{just_before}");
+        for hours in 1..19 {
+            assert_eq!(
+                latency.at(end + hours * 3_600_000 * MS),
+                Some(0.0),
+                "{hours}"
+            );
+        }
     }
 }

@@ -33,8 +33,8 @@ pub enum NoNode {
         /// How many nodes there are.
         considered: usize,
     },
-    /// All nodes were to be avoided.
-    #[error("every node of {service} was tried")]
+    /// Every node that calls may go to was to be avoided: it was tried already, or not wanted.
+    #[error("no node of {service} is left to be tried")]
     #[non_exhaustive]
     Tried {
         /// The service.

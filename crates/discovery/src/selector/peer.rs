@@ -54,18 +54,22 @@ struct Stats {
     /// How many peers hold them. Whoever else does is a call.
     holders: AtomicUsize,
     latency: Latency,
-    watch: Arc<Watch>,
+    reports: Arc<Reports>,
+    /// Calls are under way, and since then none of them has ended, in nanoseconds; 0 if one has.
+    silent_since: AtomicU64,
     /// It refuses connections, and until then none is tried, in nanoseconds; 0 if it does not.
     refuses_until: AtomicU64,
+    /// Until then the registry hears of no more refusals.
+    reported_until: AtomicU64,
     /// Failures since the last success.
     failures: AtomicU32,
     /// The selector's task was told, and has not answered by [`reset`](Peer::reset).
     told: AtomicBool,
 }
 
-/// Whom stats tell of nodes that fail.
+/// Where stats report nodes that fail.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Reports {
     /// What time is counted from.
     pub(super) start: Instant,
     /// So many failures without a success between are told.
@@ -73,7 +77,7 @@ pub(super) struct Watch {
     pub(super) told: mpsc::UnboundedSender<Told>,
 }
 
-/// What the selector's task is told. Each node has at most one of them waiting.
+/// What the selector's task is told: once until it has answered, and of refusals once a second.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) peer: Peer,
@@ -81,7 +85,7 @@ pub(super) struct Told {
     pub(super) refused: bool,
 }
 
-impl Watch {
+impl Reports {
     /// In nanoseconds since the selector was made.
     pub(super) fn time(&self, at: Instant) -> u64 {
         nanos(at.saturating_duration_since(self.start))
@@ -94,14 +98,38 @@ impl Watch {
 }
 
 impl Stats {
-    fn new(watch: &Arc<Watch>) -> Self {
+    fn new(reports: &Arc<Reports>) -> Self {
         Self {
             holders: AtomicUsize::new(0),
             latency: Latency::default(),
             failures: AtomicU32::new(0),
+            silent_since: AtomicU64::new(0),
             refuses_until: AtomicU64::new(0),
+            reported_until: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            watch: Arc::clone(watch),
+            reports: Arc::clone(reports),
+        }
+    }
+
+    /// A call begins. Mostly there is nothing to write.
+    fn begin(&self, now: u64) {
+        if self.silent_since.load(Ordering::Relaxed) == 0 {
+            self.silent_since.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self, now: u64, took: u64, succeeded: bool) {
+        self.latency.record(now, took, succeeded);
+        if self.silent_since.load(Ordering::Relaxed) > 0 {
+            self.silent_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How long calls have been under way without an end, in nanoseconds.
+    fn silence(&self, now: u64) -> u64 {
+        match self.silent_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
         }
     }
 
@@ -150,7 +178,7 @@ impl Underway {
 
     /// The nanoseconds since the selector was made.
     pub(super) fn now(&self) -> u64 {
-        self.inner.stats.watch.now()
+        self.inner.stats.reports.now()
     }
 
     /// Whether it may go there although the node may refuse: one each second finds out.
@@ -162,7 +190,7 @@ impl Underway {
         if seen == 0 {
             return true;
         }
-        let now = stats.watch.now();
+        let now = stats.reports.now();
         let next = now + nanos(REFUSES);
         now >= seen
             && until
@@ -177,23 +205,25 @@ impl Underway {
     /// Takes in how it ended, if not cancelled, and that it began so many nanoseconds after the selector.
     pub(super) fn report(&self, outcome: Option<Outcome>, start: u64) {
         let stats = self.stats();
-        let now = stats.watch.now();
+        let now = stats.reports.now();
         let took = now.saturating_sub(start);
-        stats
-            .latency
-            .record(now, took, outcome == Some(Outcome::Success));
+        stats.end(now, took, outcome == Some(Outcome::Success));
         match outcome {
             Some(Outcome::Success) => stats.succeeded(),
             Some(Outcome::Failure) => {
                 let failures = stats.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                if failures >= stats.watch.failures {
+                if failures >= stats.reports.failures {
                     self.tell(false);
                 }
             }
             Some(Outcome::Refused) => {
                 let until = now + nanos(REFUSES);
                 stats.refuses_until.store(until, Ordering::Relaxed);
-                self.tell(true);
+                let is_news = stats.reported_until.load(Ordering::Relaxed) <= now;
+                if is_news {
+                    stats.reported_until.store(until, Ordering::Relaxed);
+                }
+                self.tell(is_news);
             }
             None => {}
         }
@@ -201,33 +231,34 @@ impl Underway {
 
     fn tell(&self, refused: bool) {
         let stats = self.stats();
-        if !stats.told.swap(true, Ordering::Relaxed) {
+        // A refusal is for the registry, too, which may not have heard of what was told before.
+        if !stats.told.swap(true, Ordering::Relaxed) || refused {
             let peer = self.peer();
             // Without a task there is no selector either.
-            let _ = stats.watch.told.send(Told { peer, refused });
+            let _ = stats.reports.told.send(Told { peer, refused });
         }
     }
 }
 
 impl Peer {
     /// A node of which no call has shown anything yet.
-    pub(super) fn new(node: &Arc<Node>, service: &Service, watch: &Arc<Watch>) -> Self {
-        Self::with_first(None, node, service, watch)
+    pub(super) fn new(node: &Arc<Node>, service: &Service, reports: &Arc<Reports>) -> Self {
+        Self::with_first(None, node, service, reports)
     }
 
     /// Another node for the same process.
     pub(super) fn renewed(&self, node: &Arc<Node>, service: &Service) -> Self {
-        Self::with_first(Some(self.first().clone()), node, service, self.watch())
+        Self::with_first(Some(self.first().clone()), node, service, self.reports())
     }
 
     fn with_first(
         first: Option<Self>,
         node: &Arc<Node>,
         service: &Service,
-        watch: &Arc<Watch>,
+        reports: &Arc<Reports>,
     ) -> Self {
         Self::of(Arc::new(Inner {
-            stats: Stats::new(watch),
+            stats: Stats::new(reports),
             first,
             node: Arc::clone(node),
             version: Arc::clone(&service.version),
@@ -251,12 +282,13 @@ impl Peer {
         &self.first().0.stats
     }
 
-    fn watch(&self) -> &Arc<Watch> {
-        &self.0.stats.watch
+    fn reports(&self) -> &Arc<Reports> {
+        &self.0.stats.reports
     }
 
-    /// Sends a call there.
-    pub(super) fn begin(&self) -> Underway {
+    /// Sends a call there, so many nanoseconds after the selector was made.
+    pub(super) fn begin(&self, now: u64) -> Underway {
+        self.stats().begin(now);
         let first = self.0.first.as_ref();
         Underway {
             inner: Arc::clone(&self.0),
@@ -311,16 +343,16 @@ impl Peer {
     /// fades while there are none. None before the first call.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<Duration> {
-        let nanos = self.stats().latency.at(self.watch().time(now))?;
+        let nanos = self.stats().latency.at(self.reports().time(now))?;
         Some(Duration::from_nanos(nanos as u64))
     }
 
     /// How long a call may have to wait there, in nanoseconds: the latency for each call under way
-    /// and the new one. A node that has not answered yet gets one call, and no second one while
+    /// and the new one, or for how long those under way have been waiting, if that is more. A node that has not answered yet gets one call, and no second one while
     /// there are others.
     #[must_use]
     pub fn load(&self, now: Instant) -> f32 {
-        self.load_at(self.watch().time(now))
+        self.load_at(self.reports().time(now))
     }
 
     // The compiler would compute the loads of two nodes as one, which takes longer.
@@ -328,7 +360,8 @@ impl Peer {
     fn load_at(&self, time: u64) -> f32 {
         let in_flight = self.in_flight() as f32;
         match self.stats().latency.at(time) {
-            Some(nanos) => nanos * (in_flight + 1.0),
+            // Who has kept silent for longer than he takes may hang.
+            Some(nanos) => nanos.max(self.stats().silence(time) as f32) * (in_flight + 1.0),
             None => in_flight * 1e9,
         }
     }
@@ -337,7 +370,7 @@ impl Peer {
     pub(crate) fn is_less_loaded(&self, than: &Self, call: &Call) -> bool {
         let time = match call.start {
             Some(start) => start.nanos,
-            None => self.watch().now(),
+            None => self.reports().now(),
         };
         self.load_at(time) < than.load_at(time)
     }
@@ -426,14 +459,14 @@ mod tests {
         #[test]
         fn calls_under_way_are_counted(steps in prop::collection::vec(step(), 0..200)) {
             let (told, _failures) = mpsc::unbounded_channel();
-            let watch = Arc::new(Watch { start: Instant::now(), failures: 1, told });
+            let reports = Arc::new(Reports { start: Instant::now(), failures: 1, told });
             let service = Service::new("s", "v1");
             let node = Arc::new(Node::new("a", "h:1"));
-            let mut peers = vec![Peer::new(&node, &service, &watch)];
+            let mut peers = vec![Peer::new(&node, &service, &reports)];
             let mut calls = Vec::new();
             for step in steps {
                 match step {
-                    Step::Begin(at) => calls.push(peers[at % peers.len()].begin()),
+                    Step::Begin(at) => calls.push(peers[at % peers.len()].begin(1)),
                     Step::End(at) => drop(any_of(&mut calls, at)),
                     Step::Clone(at) => peers.push(peers[at % peers.len()].clone()),
                     Step::Drop(at) if peers.len() > 1 => drop(any_of(&mut peers, at)),

@@ -157,17 +157,17 @@ mod tests {
     use tokio::{sync::mpsc, time::Instant};
     use vine_registry::{Node, Service};
 
-    use super::{super::peer::Watch, *};
+    use super::{super::peer::Reports, *};
 
     fn peer(id: u32) -> Peer {
         let (told, _) = mpsc::unbounded_channel();
-        let watch = Watch {
+        let reports = Reports {
             start: Instant::now(),
             failures: 1,
             told,
         };
         let node = Arc::new(Node::new(id.to_string(), "h:1"));
-        Peer::new(&node, &Service::new("s", "v1"), &Arc::new(watch))
+        Peer::new(&node, &Service::new("s", "v1"), &Arc::new(reports))
     }
 
     fn ids<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<Arc<str>> {

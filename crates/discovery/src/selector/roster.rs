@@ -10,7 +10,7 @@ use vine_registry::{Node, Nodes, Service, Services};
 use super::{
     Config, Exclusion,
     ejection::Ejected,
-    peer::{Peer, Watch},
+    peer::{Peer, Reports},
     ranks::{Rank, Ranks},
     table::Tier,
 };
@@ -61,7 +61,7 @@ impl Roster {
     pub(super) fn renew(
         &mut self,
         config: &Config,
-        watch: &Arc<Watch>,
+        reports: &Arc<Reports>,
         known: &Known,
         ejected: &mut Ejected,
     ) {
@@ -80,7 +80,7 @@ impl Roster {
             versions.judge(config, |judged, service, out| {
                 judged.verdict = Some(match out {
                     Some(out) => Err(out),
-                    None => Ok(moved.peer(watch, &judged.node, service)),
+                    None => Ok(moved.peer(reports, &judged.node, service)),
                 });
                 ranks.enter(judged);
             });
@@ -253,11 +253,11 @@ impl Moved {
     }
 
     /// The peer as before if nothing changed; a new one at the same address keeps its stats.
-    fn peer(&mut self, watch: &Arc<Watch>, node: &Arc<Node>, service: &Service) -> Peer {
+    fn peer(&mut self, reports: &Arc<Reports>, node: &Arc<Node>, service: &Service) -> Peer {
         match self.0.remove(&node.id) {
             Some(peer) if peer.is(node, service) => peer,
             Some(peer) if peer.node().address == node.address => peer.renewed(node, service),
-            _ => Peer::new(node, service, watch),
+            _ => Peer::new(node, service, reports),
         }
     }
 }
@@ -315,7 +315,7 @@ mod tests {
             ),
         ) {
             let (told, _failures) = mpsc::unbounded_channel();
-            let watch = Arc::new(Watch { start: Instant::now(), failures: 1, told });
+            let reports = Arc::new(Reports { start: Instant::now(), failures: 1, told });
             let config = Config {
                 filter: crate::selector::filter::Filter::default(),
                 zone: None,
@@ -333,7 +333,7 @@ mod tests {
                     standing: Standing::Live,
                     is_awaited: false,
                 };
-                roster.renew(&config, &watch, &known, &mut ejected);
+                roster.renew(&config, &reports, &known, &mut ejected);
                 let listed = known.services.iter().flat_map(|service| &service.nodes);
                 prop_assert!(listed.map(Arc::as_ptr).eq(roster.live.nodes().map(|judged| Arc::as_ptr(&judged.node))));
                 let mut now = HashMap::new();
@@ -357,7 +357,7 @@ mod tests {
                 }
                 if let Some(peer) = fails.and_then(|id| now.get(&*id.to_string())) {
                     ejected.fails(&config.ejection, peer, roster.fit(), start);
-                    roster.renew(&config, &watch, &known, &mut ejected);
+                    roster.renew(&config, &reports, &known, &mut ejected);
                 }
                 let tiers = roster.tiers(&config);
                 for tier in &tiers {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::{
     Config, Fallback,
     ejection::Ejected,
-    peer::{Peer, Watch},
+    peer::{Peer, Reports},
     peers::Peers,
     roster::Roster,
 };
@@ -32,12 +32,12 @@ impl Table {
     /// The table for what is known now, which the roster takes in.
     pub(super) fn build(
         config: &Config,
-        watch: &Arc<Watch>,
+        reports: &Arc<Reports>,
         known: Arc<Known>,
         ejected: &mut Ejected,
         roster: &mut Roster,
     ) -> Self {
-        roster.renew(config, watch, &known, ejected);
+        roster.renew(config, reports, &known, ejected);
         Self {
             known,
             tiers: roster.tiers(config),

@@ -94,7 +94,7 @@ impl Task {
         let known = core.subscription.known();
         core.publish(Table::build(
             &core.config,
-            &core.watch,
+            &core.reports,
             known,
             &mut self.ejected,
             &mut self.roster,

@@ -161,6 +161,78 @@ async fn nodes_that_go_leave_room_for_none() {
     );
 }
 
+/// A selector over six nodes, three of which refused, were ejected and then vanished.
+async fn with_ejected_suspects() -> (Faulty, Selector, Updates) {
+    let (faulty, selector, mut updates) = selector("a b c d e f", Ejection::new()).await;
+    for id in ["a", "b", "c"] {
+        report(&selector, id, Outcome::Refused);
+        updates.next().await;
+    }
+    assert_eq!(ejected(&selector).len(), 3);
+    faulty.set([service("d e f")]);
+    while suspects(&selector).is_empty() {
+        updates.next().await;
+    }
+    (faulty, selector, updates)
+}
+
+fn suspects(selector: &Selector) -> String {
+    let known = selector.subscription().known();
+    let nodes = known.suspects.iter().flat_map(|service| &service.nodes);
+    let mut ids: Vec<_> = nodes.map(|node| node.id.to_string()).collect();
+    ids.sort_unstable();
+    ids.join(" ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_ejected_and_vanished_is_dropped_when_he_refuses() {
+    let (_, selector, mut updates) = with_ejected_suspects().await;
+    assert_eq!(suspects(&selector), "a b c");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    report(&selector, "b", Outcome::Refused);
+    while suspects(&selector) != "a c" {
+        updates.next().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_ejected_and_vanished_may_be_ejected_again() {
+    let (faulty, selector, mut updates) = with_ejected_suspects().await;
+    faulty.set([service("a b c d e f")]);
+    while !suspects(&selector).is_empty() {
+        updates.next().await;
+    }
+    assert_eq!(ejected(&selector), [""; 0]);
+    for _ in 0..5 {
+        report(&selector, "a", Outcome::Failure);
+    }
+    updates.next().await;
+    assert_eq!(ejected(&selector), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_reach_the_registry_once_a_second_though_the_node_is_ejected() {
+    let (faulty, selector, _) = selector("a b", Ejection::new()).await;
+    for _ in 0..30 {
+        report(&selector, "a", Outcome::Refused);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(faulty.state().unreachable.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_may_be_ejected_for_ever() {
+    let for_ever = Ejection::new().with_times(Duration::MAX, Duration::MAX);
+    let (faulty, selector, mut updates) = selector("a b", for_ever).await;
+    report(&selector, "a", Outcome::Refused);
+    updates.next().await;
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    assert_eq!(ejected(&selector), ["a"]);
+    faulty.set([service("a b c")]);
+    updates.next().await;
+    assert_eq!(selector.peers().len(), 3, "its task goes on");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_connection_reaches_the_registry() {
     let (faulty, selector, mut updates) = selector("a b", Ejection::new()).await;

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 use vine_discovery::{
-    Cache, ConsistentHash, LeastLoaded, Pick, Selector, SelectorBuilder, Strategy, Updates,
-    Weighted,
+    Cache, ConsistentHash, LeastLoaded, Outcome, Peer, Pick, Selector, SelectorBuilder, Strategy,
+    Updates, Weighted,
 };
 use vine_registry::{Node, Service};
 use xxhash_rust::xxh3::xxh3_64;
@@ -111,6 +111,50 @@ async fn a_node_that_hangs_gets_few_calls_though_nobody_waits_for_it() {
         }
     }
     assert!((1..50).contains(&hung), "{hung} of 1,000");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hangs_gets_few_calls_though_they_are_waited_for() {
+    fastrand::seed(19);
+    let nodes = ["a", "b", "hangs"].map(node).to_vec();
+    let (_, selector, _) = selector(nodes, LeastLoaded).await;
+    let mut waiting = Vec::new();
+    for call in 0..60_000 {
+        let guard = selector.pick().unwrap();
+        if call > 1_000 && &*guard.node().id == "hangs" {
+            waiting.push(guard);
+        } else {
+            sleep(Duration::from_millis(5)).await;
+            guard.succeed();
+        }
+    }
+    let hung = waiting.len();
+    assert!((1..20).contains(&hung), "{hung} within five minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_stream_open_gets_calls() {
+    fastrand::seed(23);
+    let (_, selector, _) = selector(["a", "b"].map(node).to_vec(), LeastLoaded).await;
+    let mut stream = selector.pick().unwrap();
+    sleep(Duration::from_millis(5)).await;
+    stream.report(Outcome::Success);
+    let mut callers = JoinSet::new();
+    for _ in 0..20 {
+        let (selector, id) = (selector.clone(), stream.node().id.clone());
+        callers.spawn(async move {
+            let mut beside_it = 0;
+            for _ in 0..500 {
+                let guard = selector.pick().unwrap();
+                sleep(Duration::from_millis(5)).await;
+                beside_it += u32::from(guard.node().id == id);
+                guard.succeed();
+            }
+            beside_it
+        });
+    }
+    let beside_it: u32 = callers.join_all().await.into_iter().sum();
+    assert!((4_000..5_500).contains(&beside_it), "{beside_it} of 10,000");
 }
 
 /// Where each key goes.
@@ -298,6 +342,17 @@ async fn a_near_zone_is_preferred_while_enough_of_it_is_healthy() {
     );
     faulty.set([with("up", "up")]);
     updates.next().await;
+    // Ejected, too, two of three leave one, which is below half.
+    for id in ["n1", "n2"] {
+        let only = |peer: &Peer| &*peer.node().id == id;
+        selector.pick_by(&Pick::new().only(&only)).unwrap().refuse();
+        updates.next().await;
+    }
+    assert_eq!(
+        picked(&selector).into_iter().collect::<Vec<_>>(),
+        ["n3", "s1"]
+    );
+    sleep(Duration::from_secs(2)).await;
     let tried = ["n1".into(), "n2".into(), "n3".into()];
     let last = selector.pick_by(&Pick::new().avoiding(&tried)).unwrap();
     assert_eq!(&*last.node().id, "s1", "when all near ones were tried");
