@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use vine_etcd_harness::{Client, Mode};
-use vine_registry::{Node, RegistryExt};
+use vine_registry::{Error, Node, Registry, RegistryExt};
 
 use crate::{
-    NAME, service, until,
-    world::{Truth, World, has},
+    NAME, registry, service, until,
+    world::{Truth, World, has, has_all},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,14 +149,116 @@ async fn tokens_expire() {
 async fn permission_is_taken_away_and_given_back() {
     let mut world = World::with_user(300).await;
     world.cluster.client().forbid("vine", "/vine/").await;
-    // A watch that is begun now is refused.
+    // A watch that is begun now is refused; what is known is served on.
     world.spoil(Mode::Reset).await;
     world.stale().await;
     world.spoil(Mode::Pass).await;
-    // Long enough for it to be refused; what is known is served on.
-    sleep(Duration::from_secs(2)).await;
+    let other = world.cache.get_service("go.vine.other").await;
+    assert!(
+        matches!(other, Err(Error::PermissionDenied { .. })),
+        "{other:?}"
+    );
+    assert!(world.subscription.known().is_stale());
     world.cluster.client().permit("vine", "/vine/").await;
     world.recover().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_are_down_for_three_ttls() {
+    let mut world = World::start(3, Truth::IsLost).await;
+    world.cluster.kill();
+    world.stale().await;
+    sleep(Duration::from_secs(15)).await;
+    assert!(has_all(&world.subscription.services()));
+    world.cluster.restart().await;
+    world.recover().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_paused_and_killed() {
+    let mut world = World::start(3, Truth::Stays).await;
+    let leader = world.cluster.leader().await;
+    world.cluster.member(leader).pause();
+    sleep(Duration::from_secs(7)).await;
+    world.recover().await;
+    world.cluster.member(leader).resume();
+    let leader = world.cluster.leader().await;
+    world.cluster.member_mut(leader).kill();
+    world.recover().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_revoke_the_lease_and_delete_the_keys() {
+    let mut world = World::start(1, Truth::IsLost).await;
+    for lease in world.cluster.client().leases().await {
+        world.cluster.client().revoke(lease).await;
+    }
+    world.recover().await;
+    assert_eq!(world.cluster.client().delete(&key("")).await, 3);
+    world.recover().await;
+
+    // While nobody can see it, and with the history of it gone.
+    world.spoil(Mode::Refuse).await;
+    world.stale().await;
+    world.cluster.client().delete(&key("")).await;
+    world.cluster.client().compact().await;
+    world.spoil(Mode::Pass).await;
+    world.recover().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_have_the_same_id() {
+    let mut world = World::start(1, Truth::Stays).await;
+    world.owner.register(service(&["same"])).await.unwrap();
+    until(&mut world.subscription, "with one more", |it| {
+        has(&it.services(), "same")
+    })
+    .await;
+    let rival = registry(&world.cluster);
+    let theirs = service(&[]).with_node(Node::new("same", "elsewhere.example:80"));
+    rival.register(theirs).await.unwrap();
+    until(&mut world.subscription, "the later one's", |it| {
+        let services = it.services();
+        let mut found = services.iter().filter_map(|it| it.nodes.get("same"));
+        found.any(|node| &*node.address == "elsewhere.example:80")
+    })
+    .await;
+    world.owner.deregister(&service(&["same"])).await.unwrap();
+    world.recover().await;
+    assert!(has(&world.subscription.services(), "same"));
+    rival.close().await.unwrap();
+    until(&mut world.subscription, "rid of it", |it| {
+        !has(&it.services(), "same")
+    })
+    .await;
+    world.close().await;
+}
+
+/// A put without a quorum times out and is taken back; then the cluster commits it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_commits_after_its_deregister() {
+    let mut world = World::start(3, Truth::Stays).await;
+    let leader = world.cluster.leader().await;
+    let others: Vec<_> = (0..3).filter(|index| *index != leader).collect();
+    for index in &others {
+        world.cluster.member(*index).pause();
+    }
+    let late = service(&["late"]);
+    assert!(world.owner.register(late.clone()).await.is_err());
+    let _ = world.owner.deregister(&late).await;
+    for index in &others {
+        world.cluster.member(*index).resume();
+    }
+    world.cluster.serving().await;
+    world.recover().await;
+    until(&mut world.subscription, "rid of the late one", |it| {
+        !has(&it.services(), "late")
+    })
+    .await;
     world.close().await;
 }
 

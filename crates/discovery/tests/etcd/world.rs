@@ -135,7 +135,7 @@ pub(crate) fn has(services: &Services, id: &str) -> bool {
         .any(|service| service.nodes.get(id).is_some())
 }
 
-fn has_all(services: &Services) -> bool {
+pub(crate) fn has_all(services: &Services) -> bool {
     IDS.iter().all(|id| has(services, id))
 }
 
