@@ -310,6 +310,7 @@ mod tests {
                     prop::collection::hash_map(0..8_u8, (0..2_u8, prop::bool::weighted(0.2), 0..2_u8), 0..8),
                     Just((0..8_u8).collect::<Vec<_>>()).prop_shuffle(),
                     prop::option::of(0..8_u8),
+                    prop::bool::ANY,
                 ),
                 1..8,
             ),
@@ -326,20 +327,25 @@ mod tests {
             let mut ejected = Ejected::default();
             let start = Instant::now();
             let mut before: HashMap<Arc<str>, Peer> = HashMap::new();
-            for (state, order, fails) in states {
+            let mut gone = State::new();
+            for (state, order, fails, in_bulk) in states {
+                gone.retain(|id, _| in_bulk && !state.contains_key(id));
                 let known = Known {
                     services: services(&order, &state, &mut kept),
-                    suspects: Services::new(),
+                    suspects: services(&order, &gone, &mut kept),
                     standing: Standing::Live,
                     is_awaited: false,
                 };
                 roster.renew(&config, &reports, &known, &mut ejected);
                 let listed = known.services.iter().flat_map(|service| &service.nodes);
                 prop_assert!(listed.map(Arc::as_ptr).eq(roster.live.nodes().map(|judged| Arc::as_ptr(&judged.node))));
+                let listed = known.suspects.iter().flat_map(|service| &service.nodes);
+                prop_assert!(listed.map(Arc::as_ptr).eq(roster.suspects.nodes().map(|judged| Arc::as_ptr(&judged.node))));
                 let mut now = HashMap::new();
-                for judged in roster.live.nodes() {
+                for judged in roster.live.nodes().chain(roster.suspects.nodes()) {
                     let id: u8 = judged.node.id.parse().unwrap();
-                    let (_, draining, version) = state[&id];
+                    prop_assert_eq!(judged.is_suspect, gone.contains_key(&id));
+                    let (_, draining, version) = *state.get(&id).unwrap_or_else(|| &gone[&id]);
                     let Some(peer) = judged.peer() else {
                         prop_assert!(draining);
                         continue;
@@ -361,16 +367,23 @@ mod tests {
                 }
                 let tiers = roster.tiers(&config);
                 for tier in &tiers {
-                    let is_out = |peer: &Peer| ejected.is_out(&peer.node().id);
-                    let out = tier.fallback == Some(Fallback::Ejected);
-                    prop_assert!(tier.peers.iter().all(|peer| is_out(peer) == out));
+                    let fallback = |peer: &Peer| {
+                        let id: u8 = peer.node().id.parse().unwrap();
+                        match gone.contains_key(&id) {
+                            true => Some(Fallback::Suspect),
+                            false => ejected.is_out(&peer.node().id).then_some(Fallback::Ejected),
+                        }
+                    };
+                    prop_assert!(tier.peers.iter().all(|peer| fallback(peer) == tier.fallback));
                 }
                 let listed = tiers.iter().flat_map(|tier| tier.peers.iter());
                 let listed: HashMap<_, _> = listed.map(|peer| (Arc::as_ptr(peer.node()), peer.process())).collect();
                 let fit: HashMap<_, _> = now.values().map(|peer| (Arc::as_ptr(peer.node()), peer.process())).collect();
                 prop_assert_eq!(listed, fit);
-                prop_assert_eq!(roster.fit(), now.len());
+                let suspects = roster.suspects.nodes().filter(|judged| judged.peer().is_some());
+                prop_assert_eq!(roster.fit() + suspects.count(), now.len());
                 before = now;
+                gone.extend(state);
             }
         }
     }

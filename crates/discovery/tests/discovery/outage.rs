@@ -58,6 +58,26 @@ async fn what_is_not_there_is_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_same_name_in_two_namespaces_is_two_services() {
+    let registry = MemoryRegistry::new();
+    let cache = Cache::new(registry.clone());
+    registry.register(service("a b")).await.unwrap();
+    let elsewhere = service("c").with_namespace("elsewhere");
+    registry.register(elsewhere).await.unwrap();
+    let mut here = cache.subscribe(NAME);
+    let mut there = cache.subscribe_in("elsewhere", NAME);
+    assert_eq!(here.ready().await.unwrap().node_count(), 2);
+    assert_eq!(there.ready().await.unwrap().node_count(), 1);
+    assert_eq!(cache.peek(NAME).unwrap().node_count(), 2);
+    assert_eq!(cache.peek_in("elsewhere", NAME).unwrap().node_count(), 1);
+    assert!(cache.peek_in("nowhere", NAME).is_none());
+    let options = GetOptions::new().with_namespace("elsewhere");
+    let services = cache.get_service_with(NAME, &options).await.unwrap();
+    assert_eq!(&*services[0].namespace, "elsewhere");
+    assert_eq!(cache.name_count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_known_is_served_and_its_age_is_seen() {
     for crash in [false, true] {
         let faulty = Faulty::with([service("a b")]);
