@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use vine::{Node, Registry};
 
@@ -55,27 +56,47 @@ struct Json {
     seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<Arc<Node>>,
-    headers: BTreeMap<String, String>,
-    body: String,
+    /// The values of each name: a name may come more than once.
+    headers: BTreeMap<String, Vec<String>>,
+    #[serde(flatten)]
+    body: Body,
     #[serde(skip_serializing_if = "Option::is_none")]
     explain: Option<Considered>,
 }
 
+/// A body as it can stand in JSON.
+#[derive(Serialize)]
+enum Body {
+    #[serde(rename = "body")]
+    Text(String),
+    #[serde(rename = "body_base64")]
+    Binary(String),
+}
+
 impl Json {
     fn new(answer: Answer, explain: Option<Considered>) -> Self {
-        let headers = answer.headers.iter();
-        let headers = headers.map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.to_string(), value)
-        });
+        let mut headers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, value) in &answer.headers {
+            let values = headers.entry(name.to_string()).or_default();
+            values.push(text(value.as_bytes()));
+        }
         Self {
             status: answer.status.as_u16(),
             seconds: answer.took.as_secs_f64(),
             refused: answer.refused,
-            headers: headers.collect(),
-            body: String::from_utf8_lossy(&answer.body).into_owned(),
+            headers,
+            body: match String::from_utf8(answer.body.into()) {
+                Ok(text) => Body::Text(text),
+                Err(error) => Body::Binary(BASE64_STANDARD.encode(error.as_bytes())),
+            },
             node: answer.node,
             explain,
         }
     }
+}
+
+/// The value of a header. Those that are not UTF-8 are ISO 8859-1, RFC 9110 section 5.5.
+fn text(value: &[u8]) -> String {
+    let latin = |_| value.iter().copied().map(char::from).collect();
+    std::str::from_utf8(value).map_or_else(latin, str::to_owned)
 }

@@ -1,73 +1,19 @@
 //! Calls by name, to servers of the test that are found by mDNS.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
     thread,
 };
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{mdns::Network, process::Running};
-
-/// Answers each request with what it was, and `/broken` with 500.
-fn serve(name: &'static str) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut reader = BufReader::new(connection.try_clone().unwrap());
-                let mut connection = connection;
-                while answer(name, &mut reader, &mut connection).is_some() {}
-            });
-        }
-    });
-    port
-}
-
-fn answer(name: &str, reader: &mut BufReader<TcpStream>, connection: &mut TcpStream) -> Option<()> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
-    let header = |wanted: &str| {
-        let of = |line: &String| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case(wanted).then(|| value.to_owned())
-        };
-        lines.iter().find_map(of).unwrap_or_default()
-    };
-    let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
-    reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    let said = format!(
-        "{name}: {} host={} type={} x={} body={body}\n",
-        lines[0],
-        header("host"),
-        header("content-type"),
-        header("x-test"),
-    );
-    let status = if lines[0].contains("/broken") {
-        "500 Internal Server Error"
-    } else {
-        "200 OK"
-    };
-    let len = said.len();
-    write!(
-        connection,
-        "HTTP/1.1 {status}\r\ncontent-length: {len}\r\n\r\n{said}"
-    )
-    .ok()
-}
+use crate::{
+    mdns::Network,
+    process::Running,
+    server::{serve, serve_by},
+};
 
 const NAME: &str = "go.vine.test";
 
@@ -153,6 +99,33 @@ fn a_node_that_refuses_is_passed_over() {
         });
         assert_eq!(json["node"]["id"], "alive");
     }
+}
+
+#[test]
+fn json_has_every_header_and_every_byte() {
+    let network = Network::new();
+    let port = serve_by(|request, mut connection| {
+        let body: &[u8] = match request.split(' ').nth(1) {
+            Some("/binary") => b"\x00\xff\xfe",
+            _ => "größe\n".as_bytes(),
+        };
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\
+            x-latin: \xe9\r\nconnection: close\r\n\r\n";
+        connection.write_all(head).unwrap();
+        connection.write_all(body).unwrap();
+    });
+    let _a = register(&network, "a", "v1", port);
+
+    let text = network.json(&format!("call {NAME} /text"));
+    assert_eq!(text["headers"]["set-cookie"], json!(["a=1", "b=2"]));
+    assert_eq!(text["headers"]["connection"], json!(["close"]));
+    assert_eq!(text["headers"]["x-latin"], json!(["\u{e9}"]));
+    assert_eq!(text["body"], "größe\n");
+    assert_eq!(text["body_base64"], Value::Null);
+
+    let binary = network.json(&format!("call {NAME} /binary"));
+    assert_eq!(binary["body_base64"], "AP/+");
+    assert_eq!(binary.get("body"), None);
 }
 
 /// A gRPC server answers so to who does not know its protocol.

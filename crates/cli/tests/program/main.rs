@@ -9,4 +9,6 @@ mod help;
 mod mdns;
 mod memory;
 mod process;
+#[cfg(unix)]
+mod server;
 mod usage;
