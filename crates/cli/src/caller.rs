@@ -7,6 +7,7 @@ use hyper::{
     Method, Request, StatusCode, Uri,
     body::Bytes,
     header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
+    http::uri::Authority,
 };
 use tokio::time::Instant;
 use vine::{Node, Registry};
@@ -26,7 +27,7 @@ use crate::{
 
 /// The share of a zone's nodes that must be healthy for it to be preferred.
 const HEALTHY: f64 = 0.5;
-/// The service in URLs, where not every name can stand.
+/// The service in URLs, where not every name can stand; and its `Host` if its name can't be one.
 const SERVICE: &str = "service";
 
 /// Makes the same call again and again, each time to a node that is picked anew.
@@ -216,11 +217,43 @@ fn headers(target: &Target) -> Result<HeaderMap, Failure> {
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
-    // A name that can't stand in a header is left out: the one in the URL is taken then.
-    if let Ok(host) = HeaderValue::from_str(&target.name)
+    // Servers answer 400 to what is no host, as "orders/eu": then the client gives the one of the URL.
+    if let Some(host) = host(&target.name)
         && !headers.contains_key(HOST)
     {
         headers.insert(HOST, host);
     }
     Ok(headers)
+}
+
+/// The name of a service as the header `Host`, if it can be one.
+fn host(name: &str) -> Option<HeaderValue> {
+    let authority: Authority = name.parse().ok()?;
+    // As it is, and not a user or a port and something else.
+    (authority.host() == name).then(|| HeaderValue::from_str(name).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_servers_take_for_a_host_is_one() {
+        for name in ["go.vine.helloworld", "orders", "Orders_1", "a-b~c"] {
+            assert_eq!(host(name).unwrap(), name);
+        }
+        let unfit = [
+            "orders/eu",
+            "my service",
+            "服务",
+            "user@orders",
+            "a:b",
+            "a:80",
+            "a%2fb",
+            "a?b",
+        ];
+        for name in unfit {
+            assert_eq!(host(name), None, "{name}");
+        }
+    }
 }

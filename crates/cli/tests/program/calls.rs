@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mdns::Network,
-    process::Running,
+    process::{Running, run},
     server::{serve, serve_by},
 };
 
@@ -98,6 +98,24 @@ fn a_node_that_refuses_is_passed_over() {
             (!is_alone).then(|| json.expect(&ended.stderr))
         });
         assert_eq!(json["node"]["id"], "alive");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_host_is_not_sent_as_one() {
+    let network = Network::new();
+    for name in ["orders/eu", "my service", "服务"] {
+        let node = format!(
+            "register --version v1 --id a --address 127.0.0.1:{}",
+            serve("a")
+        );
+        let node = Running::start(network.vine(&node).arg(name));
+        assert!(node.line().starts_with("registered "));
+        let got = run(network.vine("call").args([name, "/"]));
+        let expected = "a: GET / HTTP/1.1 host=service type= x= body=\n";
+        assert_eq!(got.stdout, expected, "{}", got.stderr);
+        let got = run(network.vine("call -H host:eu").args([name, "/"]));
+        assert!(got.stdout.contains(" host=eu "), "{}", got.stdout);
     }
 }
 

@@ -39,7 +39,8 @@ impl Network {
         free.expect("a free port")
     }
 
-    fn vine(&self, words: &str) -> Command {
+    /// The program on this network, with these words behind it.
+    pub(crate) fn vine(&self, words: &str) -> Command {
         let mut command = vine(words);
         command
             .env("VINE_REGISTRY_MDNS_INTERFACE", LOOPBACK)
