@@ -22,7 +22,10 @@ pub(crate) async fn call(
     if let Some(explained) = explained.as_ref().filter(|_| !output.is_json()) {
         output.explain(&considered(explained, output.paint()));
     }
-    let answer = caller.call().await.map_err(Failure::Failed)?;
+    let answer = match caller.call().await {
+        Ok(answer) => answer,
+        Err(error) => return unanswered(error, explained, output).await,
+    };
     let status = answer.status;
     let id = Arc::clone(&answer.node.id);
     if output.is_json() {
@@ -46,6 +49,26 @@ pub(crate) async fn call(
         )));
     }
     Ok(())
+}
+
+/// Says who was considered, which is most of what can be said without an answer.
+async fn unanswered(
+    error: String,
+    explain: Option<Considered>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if let Some(explain) = explain.filter(|_| output.is_json()) {
+        let error = error.as_str();
+        output.json(&Unanswered { error, explain }).await?;
+    }
+    Err(Failure::Failed(error))
+}
+
+/// What `-o json --explain` prints when no answer came.
+#[derive(Serialize)]
+struct Unanswered<'a> {
+    error: &'a str,
+    explain: Considered,
 }
 
 /// What `-o json` prints.

@@ -120,6 +120,28 @@ fn a_name_that_is_no_host_is_not_sent_as_one() {
 }
 
 #[test]
+fn a_call_without_an_answer_is_explained_in_json_as_well() {
+    let network = Network::new();
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let _dead = register(&network, "dead", "v1", port);
+    for (words, verdict) in [("", "in"), ("--version ^2", "out: another version")] {
+        let words = format!("call {NAME} / {words} -o json");
+        let bare = network.run(&words);
+        assert_eq!((bare.code, &*bare.stdout), (Some(1), ""), "{words}");
+        let ended = network.run(&format!("{words} --explain"));
+        assert_eq!(ended.code, Some(1), "{words}");
+        let json: Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
+        assert_eq!(json["explain"]["nodes"][0]["id"], "dead");
+        let said = json["explain"]["nodes"][0]["verdict"].as_str().unwrap();
+        assert!(said.starts_with(verdict), "{said}");
+        let error = format!("error: {}\n", json["error"].as_str().unwrap());
+        assert_eq!(ended.stderr, error);
+    }
+}
+
+#[test]
 fn json_has_every_header_and_every_byte() {
     let network = Network::new();
     let port = serve_by(|request, mut connection| {
