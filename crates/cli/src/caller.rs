@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
-    body::Bytes,
+    body::{Bytes, Incoming},
     header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
     http::uri::Authority,
 };
@@ -15,7 +15,7 @@ use vine_discovery::{
     Cache, ConsistentHash, LeastLoaded, NoNode, Random, RoundRobin, Selector, Weighted,
     clients::{
         CallError, Ending,
-        http::{Idempotent, Key, Trail, Tried},
+        http::{Held, Idempotent, Key, Trail, Tried},
         hyper::Client,
     },
 };
@@ -38,21 +38,23 @@ pub(crate) struct Caller {
     timeout: Duration,
 }
 
-/// What came back.
+/// What came back; the body is still to come.
 pub(crate) struct Answer {
     pub(crate) node: Arc<Node>,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    /// Until it began, or until it was read if that was asked for.
     pub(crate) took: Duration,
     /// The nodes that refused a connection before.
     pub(crate) refused: Vec<Arc<Node>>,
+    body: Held<Incoming>,
 }
 
 impl Caller {
     /// Waits until it is known whom to call.
     pub(crate) async fn new(
         target: &Target,
+        timeout: Duration,
         registry: &Arc<dyn Registry>,
     ) -> Result<Self, Failure> {
         let request = request(target)?;
@@ -78,7 +80,7 @@ impl Caller {
             client: Client::new(cache).with_service(SERVICE, selector.clone()),
             selector,
             request,
-            timeout: target.timeout,
+            timeout,
         })
     }
 
@@ -92,23 +94,53 @@ impl Caller {
         ready.map_err(|error| Failure::Failed(nobody(&error)))
     }
 
-    /// Calls a node, and another one if that has not seen the call; or says why nothing came back.
+    /// Calls a node, and another one if that has not seen the call; or says why no answer began in time.
     pub(crate) async fn call(&self) -> Result<Answer, String> {
+        let trail = Trail::new();
+        let answer = tokio::time::timeout(self.timeout, self.begin(&trail)).await;
+        answer.unwrap_or_else(|_| Err(self.too_late(&trail, false)))
+    }
+
+    /// [`call`](Self::call), and reads the answer to its end within the same time.
+    pub(crate) async fn call_to_the_end(
+        &self,
+        mut read: impl FnMut(&Bytes) -> Result<(), String>,
+    ) -> Result<Answer, String> {
         let (start, trail) = (Instant::now(), Trail::new());
-        let mut request = self.request.clone();
-        request.extensions_mut().insert(trail.clone());
+        let mut is_begun = false;
         let call = async {
-            let answer = self.client.request(request).await;
-            let (head, body) = answer.map_err(|error| unanswered(&error))?.into_parts();
-            let body = body.collect().await;
-            let body = body.map_err(|error| self.at_last(&trail, &with_causes(&error)))?;
-            Ok((head, body.to_bytes()))
+            let mut answer = self.begin(&trail).await?;
+            is_begun = true;
+            while let Some(part) = self.part(&mut answer).await? {
+                read(&part).map_err(|reason| self.at(&answer.node, &reason))?;
+            }
+            answer.took = start.elapsed();
+            Ok(answer)
         };
         let done = tokio::time::timeout(self.timeout, call).await;
-        let (head, body) = done.unwrap_or_else(|_| {
-            let reason = format!("no answer within {:?}; see --timeout", self.timeout);
-            Err(self.at_last(&trail, &reason))
-        })?;
+        done.unwrap_or_else(|_| Err(self.too_late(&trail, is_begun)))
+    }
+
+    /// The next part of an answer's body, or why there will be none.
+    ///
+    /// # Cancel safety
+    /// No part is lost.
+    pub(crate) async fn part(&self, answer: &mut Answer) -> Result<Option<Bytes>, String> {
+        while let Some(frame) = answer.body.frame().await {
+            let frame = frame.map_err(|error| self.at(&answer.node, &with_causes(&error)))?;
+            if let Ok(part) = frame.into_data() {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn begin(&self, trail: &Trail) -> Result<Answer, String> {
+        let start = Instant::now();
+        let mut request = self.request.clone();
+        request.extensions_mut().insert(trail.clone());
+        let answer = self.client.request(request).await;
+        let (head, body) = answer.map_err(|error| unanswered(&error))?.into_parts();
         let mut tried = trail.tried();
         let last = tried.pop();
         let refused = tried
@@ -118,24 +150,31 @@ impl Caller {
             node: last.ok_or("nobody was called")?.node,
             status: head.status,
             headers: head.headers,
-            body,
             took: start.elapsed(),
             refused: refused.map(|tried| tried.node).collect(),
+            body,
         })
     }
 
-    /// What went wrong at the node that the call was tried on last.
-    fn at_last(&self, trail: &Trail, reason: &str) -> String {
-        let service = self.selector.subscription().name();
+    /// What went wrong in time at the node that the call was tried on last.
+    fn too_late(&self, trail: &Trail, is_begun: bool) -> String {
+        let what = if is_begun {
+            "its answer did not end"
+        } else {
+            "no answer"
+        };
+        let reason = format!("{what} within {:?}; see --timeout", self.timeout);
         match trail.tried().last() {
-            Some(Tried { node, .. }) => {
-                format!(
-                    "node {} of {service} at {}: {reason}",
-                    node.id, node.address
-                )
-            }
-            None => format!("{service}: {reason}"),
+            Some(Tried { node, .. }) => self.at(node, &reason),
+            None => format!("{}: {reason}", self.selector.subscription().name()),
         }
+    }
+
+    /// What went wrong at a node.
+    fn at(&self, node: &Node, reason: &str) -> String {
+        let service = self.selector.subscription().name();
+        let Node { id, address, .. } = node;
+        format!("node {id} of {service} at {address}: {reason}")
     }
 }
 

@@ -4,6 +4,7 @@ mod calls;
 mod describe;
 mod examination;
 mod lines;
+mod parts;
 mod reader;
 mod table;
 mod text;
@@ -18,6 +19,7 @@ pub(crate) use calls::{Considered, Measured, considered, measured};
 pub(crate) use describe::{describe, summaries};
 pub(crate) use examination::examination;
 pub(crate) use lines::Lines;
+pub(crate) use parts::Parts;
 pub(crate) use reader::reader_gone;
 pub(crate) use text::escaped;
 
@@ -69,20 +71,9 @@ impl Output {
         Ok(self.stdout.flush().await?)
     }
 
-    /// Prints bytes from elsewhere: as they are for programs, and harmless on a terminal.
-    pub(crate) async fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        if !std::io::stdout().is_terminal() {
-            self.stdout.write_all(bytes).await?;
-            return Ok(self.stdout.flush().await?);
-        }
-        let text = String::from_utf8_lossy(bytes);
-        for line in text.split_inclusive('\n') {
-            let line = line.strip_suffix('\n').unwrap_or(line);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            let cells: Vec<_> = line.split('\t').map(escaped).collect();
-            self.print(&(cells.join("\t") + "\n")).await?;
-        }
-        Ok(())
+    /// Prints bytes from elsewhere, as they come.
+    pub(crate) fn parts(&mut self) -> Parts<'_> {
+        Parts::new(self)
     }
 
     /// Prints a value as JSON over several lines.

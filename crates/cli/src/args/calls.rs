@@ -10,6 +10,10 @@ pub(crate) struct Call {
     #[command(flatten)]
     pub(crate) target: Target,
 
+    /// How long to wait until the answer begins; with -o json, until it ends
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+
     /// Say which nodes were considered, why each is in or out, and how old that knowledge is
     #[arg(long)]
     pub(crate) explain: bool,
@@ -19,6 +23,10 @@ pub(crate) struct Call {
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) target: Target,
+
+    /// How long a call may take until its answer ends
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
 
     /// How many calls are under way at a time
     #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = count)]
@@ -70,10 +78,6 @@ pub(crate) struct Target {
     /// Prefer nodes of this zone, as long as half of them are healthy
     #[arg(long, value_name = "ZONE")]
     pub(crate) zone: Option<String>,
-
-    /// How long a call may take
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub(crate) timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -28,7 +28,7 @@ pub(crate) async fn bench(
     registry: &Arc<dyn Registry>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let caller = Arc::new(Caller::new(&what.target, registry).await?);
+    let caller = Arc::new(Caller::new(&what.target, what.timeout, registry).await?);
     caller.ready().await?;
     let mut interrupt = Interrupt::listen()?;
     let calls = what.calls.get();
@@ -86,7 +86,7 @@ pub(crate) async fn bench(
 async fn run(caller: Arc<Caller>, progress: Arc<Progress>, results: Arc<Mutex<Results>>) {
     while progress.begin() {
         let start = Instant::now();
-        let answer = caller.call().await;
+        let answer = caller.call_to_the_end(|_| Ok(())).await;
         progress.done.fetch_add(1, Ordering::Relaxed);
         let mut results = lock(&results);
         match answer {

@@ -1,9 +1,10 @@
 //! Calls by name, to servers of the test that are found by mDNS.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener},
     thread,
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -166,6 +167,79 @@ fn json_has_every_header_and_every_byte() {
     let binary = network.json(&format!("call {NAME} /binary"));
     assert_eq!(binary["body_base64"], "AP/+");
     assert_eq!(binary.get("body"), None);
+}
+
+/// Answers `/ticks` for over two seconds, `/broken-off` not to its end, all else without one.
+fn serve_streams() -> u16 {
+    serve_by(|request, mut connection| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        if request.contains("/broken-off") {
+            return write!(connection, "{head}content-length: 9\r\n\r\nhello").unwrap();
+        }
+        write!(connection, "{head}\r\n").unwrap();
+        if request.contains("/ticks") {
+            for _ in 0..25 {
+                connection.write_all(b"tick\n").unwrap();
+                thread::sleep(Duration::from_millis(100));
+            }
+        } else if request.contains("/endless") {
+            while connection.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        } else {
+            connection.write_all(b"tick\n").unwrap();
+            // Until the other one has enough.
+            let _ = std::io::copy(&mut connection, &mut std::io::sink());
+        }
+    })
+}
+
+#[test]
+fn an_answer_is_printed_as_it_comes() {
+    let network = Network::new();
+    let _a = register(&network, "a", "v1", serve_streams());
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    let call = Running::start_into(&mut network.vine(&format!("call {NAME} /quiet")), writer);
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader);
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "tick\n");
+    drop(reader);
+    let ended = call.end();
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+
+    let ticks = network.run(&format!("call {NAME} /ticks --timeout 2s"));
+    assert_eq!(
+        ticks.code,
+        Some(0),
+        "the time is that to begin: {}",
+        ticks.stderr
+    );
+    assert_eq!(ticks.stdout, "tick\n".repeat(25));
+
+    let broken_off = network.run(&format!("call {NAME} /broken-off"));
+    assert_eq!((broken_off.code, &*broken_off.stdout), (Some(1), "hello"));
+    let of = format!("error: node a of {NAME} at 127.0.0.1:");
+    assert!(broken_off.stderr.starts_with(&of), "{}", broken_off.stderr);
+}
+
+#[test]
+fn an_answer_as_json_has_bounds() {
+    let network = Network::new();
+    let _a = register(&network, "a", "v1", serve_streams());
+    for (words, reason) in [
+        (
+            "/endless --timeout 1h",
+            "longer than the 64 MiB that -o json holds",
+        ),
+        (
+            "/quiet --timeout 2s",
+            "its answer did not end within 2s; see --timeout",
+        ),
+    ] {
+        let ended = network.run(&format!("call {NAME} {words} -o json"));
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{words}");
+        assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+    }
 }
 
 /// A gRPC server answers so to who does not know its protocol.
