@@ -2,13 +2,14 @@ use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -16,7 +17,7 @@ use vine::Registry;
 
 use crate::{
     args::Bench,
-    caller::Caller,
+    caller::{Answer, Caller},
     failure::Failure,
     interrupt::Interrupt,
     output::{Measured, Output, measured},
@@ -33,31 +34,31 @@ pub(crate) async fn bench(
     let mut interrupt = Interrupt::listen()?;
     let calls = what.calls.get();
     let progress = Arc::new(Progress::new(calls));
+    let (end, ended) = watch::channel(false);
     let start = Instant::now();
     let mut callers = JoinSet::new();
-    let results = Arc::new(Mutex::new(Results::default()));
     for _ in 0..what.concurrency.get().min(calls) {
         callers.spawn(run(
             Arc::clone(&caller),
             Arc::clone(&progress),
-            Arc::clone(&results),
+            ended.clone(),
         ));
     }
+    let mut results = Results::default();
     let mut ticks = interval(Duration::from_millis(100));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let shows = std::io::stderr().is_terminal();
     loop {
         tokio::select! {
             done = callers.join_next() => match done {
-                Some(Ok(())) => {}
+                Some(Ok(more)) => results.merge(more),
                 Some(Err(error)) => return Err(Failure::Failed(error.to_string())),
                 None => break,
             },
             _ = ticks.tick(), if shows => progress.show(start.elapsed()),
             // Those under way come to their end, unless that is already all that is waited for.
             () = interrupt.wait() => if !progress.stop() {
-                callers.shutdown().await;
-                lock(&results).give_up(progress.under_way());
+                end.send_replace(true);
             },
         }
     }
@@ -65,8 +66,7 @@ pub(crate) async fn bench(
     if shows {
         progress.clear();
     }
-    let results = std::mem::take(&mut *lock(&results));
-    let (failed, reason) = (results.failed, results.reason);
+    let failed = results.failed;
     let measured_calls = Measured::new(results.latencies, results.nodes, failed, took);
     if output.is_json() {
         output.json(&measured_calls).await?;
@@ -74,62 +74,84 @@ pub(crate) async fn bench(
         let text = measured(&measured_calls, output.paint());
         output.print(&text).await?;
     }
-    match reason {
-        Some(reason) => Err(Failure::Failed(format!(
+    match results.first_failure {
+        Some((_, reason)) => Err(Failure::Failed(format!(
             "{failed} calls failed, the first one: {reason}"
         ))),
         None => Ok(()),
     }
 }
 
-/// Calls until all calls are begun.
-async fn run(caller: Arc<Caller>, progress: Arc<Progress>, results: Arc<Mutex<Results>>) {
-    while progress.begin() {
-        let start = Instant::now();
-        let answer = caller.call_to_the_end(|_| Ok(())).await;
-        progress.done.fetch_add(1, Ordering::Relaxed);
-        let mut results = lock(&results);
-        match answer {
-            Ok(answer) => {
-                let id = answer.node.id.to_string();
-                *results.nodes.entry(id).or_default() += 1;
-                if answer.status.is_client_error() || answer.status.is_server_error() {
-                    results.fail(format!("{} answers {}", answer.node.id, answer.status));
-                } else {
-                    results.latencies.push(start.elapsed());
-                }
-            }
-            Err(reason) => results.fail(reason),
+/// Calls until all calls are begun and this one's are done, or until it is told to end.
+async fn run(
+    caller: Arc<Caller>,
+    progress: Arc<Progress>,
+    mut ended: watch::Receiver<bool>,
+) -> Results {
+    let mut results = Results::default();
+    let calls = async {
+        while progress.begin() {
+            let answer = caller.call_to_the_end(|_| Ok(())).await;
+            results.add(answer);
+            progress.done.fetch_add(1, Ordering::Relaxed);
         }
+    };
+    let is_done = tokio::select! {
+        biased;
+        () = calls => true,
+        _ = ended.wait_for(|is_ended| *is_ended) => false,
+    };
+    if !is_done {
+        results.fail("interrupted before it was answered".to_owned());
     }
+    results
 }
 
-fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
-    results.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the calls have shown.
+/// What calls have shown. Each caller has its own, so that none waits for another one.
 #[derive(Default)]
 struct Results {
     latencies: Vec<Duration>,
     /// Answers of each node.
-    nodes: BTreeMap<String, usize>,
+    nodes: BTreeMap<Arc<str>, usize>,
     failed: usize,
-    /// Why the first one failed.
-    reason: Option<String>,
+    /// When the first one failed, and why.
+    first_failure: Option<(Instant, String)>,
 }
 
 impl Results {
-    fn fail(&mut self, reason: String) {
-        self.failed += 1;
-        self.reason.get_or_insert(reason);
+    fn add(&mut self, answer: Result<Answer, String>) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(reason) => return self.fail(reason),
+        };
+        let id = &answer.node.id;
+        match self.nodes.get_mut(id) {
+            Some(count) => *count += 1,
+            None => {
+                self.nodes.insert(Arc::clone(id), 1);
+            }
+        }
+        if answer.status.is_client_error() || answer.status.is_server_error() {
+            self.fail(format!("{id} answers {}", answer.status));
+        } else {
+            self.latencies.push(answer.took);
+        }
     }
 
-    fn give_up(&mut self, calls: usize) {
-        if calls > 0 {
-            self.fail("interrupted before it was answered".to_owned());
-            self.failed += calls - 1;
+    fn fail(&mut self, reason: String) {
+        self.failed += 1;
+        self.first_failure
+            .get_or_insert_with(|| (Instant::now(), reason));
+    }
+
+    fn merge(&mut self, more: Self) {
+        self.latencies.extend(more.latencies);
+        for (id, count) in more.nodes {
+            *self.nodes.entry(id).or_default() += count;
         }
+        self.failed += more.failed;
+        let failures = [self.first_failure.take(), more.first_failure];
+        self.first_failure = failures.into_iter().flatten().min();
     }
 }
 
@@ -164,12 +186,6 @@ impl Progress {
         !was_stopped && self.begun.load(Ordering::Relaxed) < self.calls
     }
 
-    /// How many are begun and not done.
-    fn under_way(&self) -> usize {
-        let begun = self.begun.load(Ordering::Relaxed).min(self.calls);
-        begun.saturating_sub(self.done.load(Ordering::Relaxed))
-    }
-
     /// A bar on standard error, in the place of the last one.
     fn show(&self, elapsed: Duration) {
         const WIDTH: usize = 30;
@@ -193,4 +209,27 @@ fn draw(text: &str) {
     // Without a standard error there is nobody to show it to.
     let _ = stderr.write_all(text.as_bytes());
     let _ = stderr.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_callers_the_first_failure_is_told() {
+        let mut early = Results::default();
+        early.fail("early".to_owned());
+        let mut late = Results::default();
+        late.fail("late".to_owned());
+        late.fail("later".to_owned());
+        let mut all = Results::default();
+        for mut results in [late, early, Results::default()] {
+            results.latencies.push(Duration::from_millis(1));
+            results.nodes.insert("a".into(), 2);
+            all.merge(results);
+        }
+        assert_eq!(all.first_failure.unwrap().1, "early");
+        assert_eq!((all.failed, all.latencies.len()), (3, 3));
+        assert_eq!(all.nodes, BTreeMap::from([("a".into(), 6)]));
+    }
 }

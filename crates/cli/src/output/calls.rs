@@ -100,7 +100,7 @@ pub(crate) struct Measured {
     /// By percentile, of the calls that did not fail.
     latency_seconds: BTreeMap<&'static str, f64>,
     /// How many answers came from each node.
-    nodes: BTreeMap<String, usize>,
+    nodes: BTreeMap<Arc<str>, usize>,
 }
 
 const PERCENTILES: [(&str, f64); 6] = [
@@ -115,7 +115,7 @@ const PERCENTILES: [(&str, f64); 6] = [
 impl Measured {
     pub(crate) fn new(
         mut latencies: Vec<Duration>,
-        nodes: BTreeMap<String, usize>,
+        nodes: BTreeMap<Arc<str>, usize>,
         failed: usize,
         took: Duration,
     ) -> Self {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_calls() {
         let latencies = (1..=1_000).rev().map(Duration::from_millis).collect();
-        let nodes = BTreeMap::from([("a".to_owned(), 750), ("b".to_owned(), 251)]);
+        let nodes = BTreeMap::from([("a".into(), 750), ("b".into(), 251)]);
         let measured = Measured::new(latencies, nodes, 1, Duration::from_secs(2));
         let json = serde_json::to_value(&measured).unwrap();
         assert_eq!(json["calls"], 1_001);

@@ -3,6 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
+    },
     thread,
     time::Duration,
 };
@@ -12,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mdns::Network,
-    process::{Running, run},
+    process::{PATIENCE, Running, run},
     server::{serve, serve_by},
 };
 
@@ -282,6 +286,32 @@ fn a_bench_that_waits_for_its_last_answers_ends_when_asked_to() {
     assert_eq!(ended.code, Some(1));
     let expected = "error: 2 calls failed, the first one: interrupted before it was answered\n";
     assert_eq!(ended.stderr, expected);
+    drop(calls);
+}
+
+#[test]
+fn a_bench_that_is_ended_shows_what_was_answered() {
+    let network = Network::new();
+    let (hangs, hanging) = channel();
+    let asked = AtomicUsize::new(0);
+    let port = serve_by(move |_, mut connection| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 3 {
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            connection.write_all(answer).unwrap();
+        } else {
+            hangs.send(connection).unwrap();
+        }
+    });
+    let _a = register(&network, "a", "v1", port);
+    let bench = network.start(&format!("bench {NAME} / -c 2 -n 5 --timeout 1h -o json"));
+    // Whoever waits for these has noted the others.
+    let calls = [(); 2].map(|()| hanging.recv_timeout(PATIENCE).unwrap());
+    bench.signal(Signal::SIGINT);
+    let ended = bench.end();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
+    assert_eq!((&json["calls"], &json["failed"]), (&5.into(), &2.into()));
+    assert_eq!(json["nodes"], json!({"a": 3}));
     drop(calls);
 }
 
