@@ -11,6 +11,8 @@ use vine::{
     cli::{LogFlags, RegistryFlags, duration},
 };
 
+use crate::failure::Failure;
+
 pub(crate) use calls::{Bench, Call, Strategy, Target};
 
 /// Finds, watches, calls and registers services.
@@ -57,6 +59,18 @@ pub(crate) enum Command {
     Doctor,
     /// Print a script that completes this program's commands and flags in a shell
     Completions(Completions),
+}
+
+impl Command {
+    /// Refuses flags that don't go together, before anything is done.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Call(Call { target, .. }) | Self::Bench(Bench { target, .. }) => {
+                target.strategy().map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -57,6 +57,7 @@ impl Caller {
         timeout: Duration,
         registry: &Arc<dyn Registry>,
     ) -> Result<Self, Failure> {
+        let strategy = target.strategy()?;
         let request = request(target)?;
         let cache = Cache::new(Arc::clone(registry));
         let subscription = cache.subscribe(&target.name);
@@ -68,7 +69,7 @@ impl Caller {
         if let Some(zone) = &target.zone {
             builder = builder.zone(zone.as_str(), HEALTHY);
         }
-        let builder = match target.strategy {
+        let builder = match strategy {
             Strategy::Random => builder.strategy(Random),
             Strategy::RoundRobin => builder.strategy(RoundRobin::new()),
             Strategy::Weighted => builder.strategy(Weighted),

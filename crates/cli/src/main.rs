@@ -48,6 +48,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     if matches!(args.command, Command::Doctor) {
         return commands::doctor(&args.registry, &mut output).await;
     }
+    args.command.check()?;
     let registry = args.registry.open(&vine::Registries::new())?;
     if registry.name() == "memory" {
         output.note("a memory registry is seen by this process alone, and ends with it");

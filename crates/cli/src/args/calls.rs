@@ -5,6 +5,8 @@ use std::{num::NonZeroUsize, time::Duration};
 use clap::ValueEnum;
 use vine::cli::duration;
 
+use crate::failure::Failure;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Call {
     #[command(flatten)]
@@ -59,11 +61,11 @@ pub(crate) struct Target {
     #[arg(short = 'X', long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
 
-    /// Which of several nodes gets a call
-    #[arg(long, value_name = "STRATEGY", value_enum, default_value_t)]
-    pub(crate) strategy: Strategy,
+    /// Which of several nodes gets a call [default: least-loaded, or consistent-hash with --key]
+    #[arg(long, value_name = "STRATEGY", value_enum)]
+    pub(crate) strategy: Option<Strategy>,
 
-    /// What calls are held together by under consistent-hash
+    /// What holds calls together: those with the same key go to the same node
     #[arg(
         long,
         value_name = "KEY",
@@ -80,12 +82,26 @@ pub(crate) struct Target {
     pub(crate) zone: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+impl Target {
+    /// The strategy that was asked for, by its name or by a key.
+    pub(crate) fn strategy(&self) -> Result<Strategy, Failure> {
+        match (self.strategy, &self.key) {
+            (None, None) => Ok(Strategy::LeastLoaded),
+            (None | Some(Strategy::ConsistentHash), _) => Ok(Strategy::ConsistentHash),
+            (Some(strategy), None) => Ok(strategy),
+            (Some(_), Some(_)) => Err(Failure::Usage(
+                "--key takes --strategy consistent-hash, which it means by itself; leave one of them out"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strategy {
     Random,
     RoundRobin,
     Weighted,
-    #[default]
     LeastLoaded,
     ConsistentHash,
 }

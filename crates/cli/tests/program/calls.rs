@@ -125,6 +125,26 @@ fn a_name_that_is_no_host_is_not_sent_as_one() {
 }
 
 #[test]
+fn calls_with_a_key_go_to_its_node() {
+    let network = Network::new();
+    let nodes = ["a", "b", "c"].map(|id| register(&network, id, "v1", serve(id)));
+    let node_of = |words: &str| {
+        let words = format!("call {NAME} / {words} -o json --explain");
+        // Until all nodes are heard of.
+        network.until(&words, |ended| {
+            let json: Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
+            let is_whole = json["explain"]["nodes"].as_array()?.len() == nodes.len();
+            is_whole.then(|| json["node"]["id"].to_string())
+        })
+    };
+    // Were it left to chance, all of these would hardly agree.
+    for key in ["Ada", "Grace", "Mary", "Emmy"] {
+        let long = format!("--strategy consistent-hash --key {key}");
+        assert_eq!(node_of(&format!("--key {key}")), node_of(&long), "{key}");
+    }
+}
+
+#[test]
 fn a_call_without_an_answer_is_explained_in_json_as_well() {
     let network = Network::new();
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

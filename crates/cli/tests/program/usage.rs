@@ -23,6 +23,8 @@ fn wrong_flags_end_with_2() {
         "call a hello",
         "call a / -H nonsense",
         "call a / --strategy consistent-hash",
+        "call a / --strategy random --key k",
+        "bench a / --strategy weighted --key k",
         "bench a / -c 0",
     ] {
         assert!(complaint(words).starts_with("error: "), "{words}");
