@@ -13,7 +13,7 @@ use vine::{
 
 use crate::failure::Failure;
 
-pub(crate) use calls::{Bench, Call, Strategy, Target};
+pub(crate) use calls::{Bench, Body, Call, Strategy, Target};
 
 /// Finds, watches, calls and registers services.
 #[derive(Debug, Parser)]

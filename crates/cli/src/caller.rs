@@ -9,6 +9,7 @@ use hyper::{
     header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
     http::uri::Authority,
 };
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 use vine::{Node, Registry};
 use vine_discovery::{
@@ -21,7 +22,7 @@ use vine_discovery::{
 };
 
 use crate::{
-    args::{Strategy, Target},
+    args::{Body, Strategy, Target},
     failure::{Failure, with_causes},
 };
 
@@ -211,11 +212,17 @@ fn request(target: &Target) -> Result<Request<Full<Bytes>>, Failure> {
     let uri: Uri = format!("http://{SERVICE}{}", target.path)
         .parse()
         .map_err(|error| Failure::Usage(format!("{:?} is no path: {error}", target.path)))?;
-    let body = Bytes::from(target.body.clone().unwrap_or_default());
-    let mut request = Request::new(Full::new(body));
+    let body = target.body.as_ref().map(Body::read).transpose()?;
+    let mut headers = headers(target)?;
+    if let Some(body) = &body
+        && !headers.contains_key(CONTENT_TYPE)
+    {
+        headers.insert(CONTENT_TYPE, kind(body));
+    }
+    let mut request = Request::new(Full::from(body.unwrap_or_default()));
     *request.method_mut() = method(target)?;
     *request.uri_mut() = uri;
-    *request.headers_mut() = headers(target)?;
+    *request.headers_mut() = headers;
     // Who calls by hand wants to hear of a node that fails.
     request.extensions_mut().insert(Idempotent(false));
     if let Some(key) = &target.key {
@@ -246,17 +253,6 @@ fn headers(target: &Target) -> Result<HeaderMap, Failure> {
             .map_err(|_| wrong("the value can't stand in a header"))?;
         headers.append(name, value);
     }
-    if let Some(body) = &target.body
-        && !headers.contains_key(CONTENT_TYPE)
-    {
-        let is_json = serde_json::from_str::<serde_json::Value>(body).is_ok();
-        let kind = if is_json {
-            "application/json"
-        } else {
-            "text/plain; charset=utf-8"
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    }
     // Servers answer 400 to what is no host, as "orders/eu": then the client gives the one of the URL.
     if let Some(host) = host(&target.name)
         && !headers.contains_key(HOST)
@@ -264,6 +260,15 @@ fn headers(target: &Target) -> Result<HeaderMap, Failure> {
         headers.insert(HOST, host);
     }
     Ok(headers)
+}
+
+/// The type of a body of which nothing is said.
+fn kind(body: &[u8]) -> HeaderValue {
+    HeaderValue::from_static(match std::str::from_utf8(body) {
+        _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => "application/json",
+        Ok(_) => "text/plain; charset=utf-8",
+        Err(_) => "application/octet-stream",
+    })
 }
 
 /// The name of a service as the header `Host`, if it can be one.

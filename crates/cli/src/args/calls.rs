@@ -1,6 +1,12 @@
 //! The flags of the commands that call services.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    fs,
+    io::{self, Read},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use vine::cli::duration;
@@ -49,9 +55,9 @@ pub(crate) struct Target {
     #[arg(value_parser = path)]
     pub(crate) path: String,
 
-    /// Body to send; the method is POST then
-    #[arg(short = 'd', long = "data", value_name = "BODY")]
-    pub(crate) body: Option<String>,
+    /// Body to send, or the @FILE to take it from, @- for standard input; the method is POST then
+    #[arg(short = 'd', long = "data", value_name = "BODY", value_parser = body)]
+    pub(crate) body: Option<Body>,
 
     /// Header to send, for instance 'Accept: text/plain'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
@@ -97,6 +103,35 @@ impl Target {
     }
 }
 
+/// Where a body comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Text(String),
+    File(PathBuf),
+    StandardInput,
+}
+
+impl Body {
+    /// The bytes as they are: nothing is taken away or added.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::Text(text) => Ok(text.clone().into()),
+            Self::File(path) => fs::read(path).map_err(|error| {
+                let path = path.display();
+                Failure::Usage(format!(
+                    "can't read {path}: {error}; --data @FILE takes a file's bytes"
+                ))
+            }),
+            Self::StandardInput => {
+                let mut bytes = Vec::new();
+                let read = io::stdin().read_to_end(&mut bytes);
+                let failed = |error| Failure::Failed(format!("can't read standard input: {error}"));
+                read.map(|_| bytes).map_err(failed)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strategy {
     Random,
@@ -108,6 +143,15 @@ pub(crate) enum Strategy {
 
 fn count(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "not a number of at least 1")
+}
+
+fn body(text: &str) -> Result<Body, &'static str> {
+    match text.strip_prefix('@') {
+        None => Ok(Body::Text(text.to_owned())),
+        Some("-") => Ok(Body::StandardInput),
+        Some("") => Err("what follows @ is a file, or - for standard input"),
+        Some(file) => Ok(Body::File(file.into())),
+    }
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

@@ -125,6 +125,35 @@ fn a_name_that_is_no_host_is_not_sent_as_one() {
 }
 
 #[test]
+fn a_body_comes_from_a_file_or_from_standard_input() {
+    let network = Network::new();
+    let _a = register(&network, "a", "v1", serve("a"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "{\"a\": 1}\n").unwrap();
+    let path = file.path().display();
+    let sent = network.run(&format!("call {NAME} / -d @{path}"));
+    let expected = "type=application/json x= body={\"a\": 1}\n\n";
+    assert!(sent.stdout.ends_with(expected), "{sent:?}");
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"\xff@ as it is\n").unwrap();
+    drop(writer);
+    let sent = run(network
+        .vine(&format!("call {NAME} / -X PUT -d @-"))
+        .stdin(reader));
+    assert!(sent.stdout.starts_with("a: PUT "), "{sent:?}");
+    let expected = "type=application/octet-stream x= body=\u{fffd}@ as it is\n\n";
+    assert!(sent.stdout.ends_with(expected), "{sent:?}");
+
+    let missing = network.run(&format!("call {NAME} / -d @/nowhere"));
+    assert_eq!((missing.code, &*missing.stdout), (Some(2), ""));
+    assert!(
+        missing.stderr.starts_with("error: can't read /nowhere: "),
+        "{missing:?}"
+    );
+}
+
+#[test]
 fn calls_with_a_key_go_to_its_node() {
     let network = Network::new();
     let nodes = ["a", "b", "c"].map(|id| register(&network, id, "v1", serve(id)));

@@ -27,6 +27,7 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 }
 
 /// How a process ended, and what it printed that was not read before.
+#[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

@@ -22,6 +22,7 @@ fn wrong_flags_end_with_2() {
         "completions tcl",
         "call a hello",
         "call a / -H nonsense",
+        "call a / -d @",
         "call a / --strategy consistent-hash",
         "call a / --strategy random --key k",
         "bench a / --strategy weighted --key k",
