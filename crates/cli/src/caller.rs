@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
     body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue},
     http::uri::Authority,
 };
 use serde::de::IgnoredAny;
@@ -213,14 +213,19 @@ fn request(target: &Target) -> Result<Request<Full<Bytes>>, Failure> {
         .parse()
         .map_err(|error| Failure::Usage(format!("{:?} is no path: {error}", target.path)))?;
     let body = target.body.as_ref().map(Body::read).transpose()?;
-    let mut headers = headers(target)?;
+    let mut headers = headers(target);
     if let Some(body) = &body
         && !headers.contains_key(CONTENT_TYPE)
     {
         headers.insert(CONTENT_TYPE, kind(body));
     }
+    let method = match &target.method {
+        Some(method) => method.clone(),
+        None if body.is_some() => Method::POST,
+        None => Method::GET,
+    };
     let mut request = Request::new(Full::from(body.unwrap_or_default()));
-    *request.method_mut() = method(target)?;
+    *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     // Who calls by hand wants to hear of a node that fails.
@@ -231,27 +236,10 @@ fn request(target: &Target) -> Result<Request<Full<Bytes>>, Failure> {
     Ok(request)
 }
 
-fn method(target: &Target) -> Result<Method, Failure> {
-    match (&target.method, &target.body) {
-        (Some(method), _) => method.parse().map_err(|_| {
-            Failure::Usage(format!("{method:?} is no method of HTTP, for instance PUT"))
-        }),
-        (None, Some(_)) => Ok(Method::POST),
-        (None, None) => Ok(Method::GET),
-    }
-}
-
-fn headers(target: &Target) -> Result<HeaderMap, Failure> {
+fn headers(target: &Target) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &target.headers {
-        let wrong = |what: &str| Failure::Usage(format!("--header {name:?}: {what}"));
-        let name: HeaderName = name
-            .parse()
-            .map_err(|_| wrong("that is no name of a header"))?;
-        let value: HeaderValue = value
-            .parse()
-            .map_err(|_| wrong("the value can't stand in a header"))?;
-        headers.append(name, value);
+        headers.append(name, value.clone());
     }
     // Servers answer 400 to what is no host, as "orders/eu": then the client gives the one of the URL.
     if let Some(host) = host(&target.name)
@@ -259,7 +247,7 @@ fn headers(target: &Target) -> Result<HeaderMap, Failure> {
     {
         headers.insert(HOST, host);
     }
-    Ok(headers)
+    headers
 }
 
 /// The type of a body of which nothing is said.

@@ -9,6 +9,10 @@ use std::{
 };
 
 use clap::ValueEnum;
+use hyper::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
 use vine::cli::duration;
 
 use crate::failure::Failure;
@@ -37,11 +41,25 @@ pub(crate) struct Bench {
     pub(crate) timeout: Duration,
 
     /// How many calls are under way at a time
-    #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = count)]
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "N",
+        default_value = "50",
+        value_parser = count,
+        allow_negative_numbers = true
+    )]
     pub(crate) concurrency: NonZeroUsize,
 
     /// How many calls
-    #[arg(short = 'n', long, value_name = "N", default_value = "10000", value_parser = count)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "10000",
+        value_parser = count,
+        allow_negative_numbers = true
+    )]
     pub(crate) calls: NonZeroUsize,
 }
 
@@ -49,6 +67,7 @@ pub(crate) struct Bench {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
     /// Name of the service
+    #[arg(value_parser = name)]
     pub(crate) name: String,
 
     /// Path and query, for instance /hello?name=vine
@@ -56,16 +75,23 @@ pub(crate) struct Target {
     pub(crate) path: String,
 
     /// Body to send, or the @FILE to take it from, @- for standard input; the method is POST then
-    #[arg(short = 'd', long = "data", value_name = "BODY", value_parser = body)]
+    #[arg(
+        short = 'd',
+        long = "data",
+        alias = "data-binary",
+        value_name = "BODY",
+        value_parser = body,
+        allow_hyphen_values = true
+    )]
     pub(crate) body: Option<Body>,
 
     /// Header to send, for instance 'Accept: text/plain'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 
     /// Method, if not GET, or POST with a body
-    #[arg(short = 'X', long, value_name = "METHOD")]
-    pub(crate) method: Option<String>,
+    #[arg(short = 'X', long, alias = "request", value_name = "METHOD", value_parser = method)]
+    pub(crate) method: Option<Method>,
 
     /// Which of several nodes gets a call [default: least-loaded, or consistent-hash with --key]
     #[arg(long, value_name = "STRATEGY", value_enum)]
@@ -164,23 +190,47 @@ fn path(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn header(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once(':') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
-        _ => Err("not 'name: value'; for instance 'Accept: text/plain'"),
+/// Who knows URLs alone would be told that no service is called so.
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err("a name is no URL; write the name and the path as two words");
     }
+    Ok(text.to_owned())
+}
+
+fn method(text: &str) -> Result<Method, &'static str> {
+    text.parse()
+        .map_err(|_| "no method of HTTP, for instance PUT")
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("not 'name: value'; for instance 'Accept: text/plain'")?;
+    let name = name
+        .parse()
+        .map_err(|_| "what stands before the colon is no name of a header")?;
+    let value = value.trim().parse();
+    Ok((
+        name,
+        value.map_err(|_| "the value can't stand in a header")?,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::ACCEPT;
+
     use super::*;
 
     #[test]
     fn paths_and_headers_are_checked() {
         assert_eq!(path("/a?b=c"), Ok("/a?b=c".to_owned()));
         assert!(path("a").is_err() && path("/a b").is_err() && path("").is_err());
-        let accept = ("Accept".to_owned(), "a:b".to_owned());
+        let accept = (ACCEPT, HeaderValue::from_static("a:b"));
         assert_eq!(header("Accept: a:b"), Ok(accept));
-        assert!(header("Accept").is_err() && header(": x").is_err());
+        for wrong in ["Accept", ": x", "a b: c", "a: \u{1}"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -42,6 +42,11 @@ fn a_call_reaches_a_live_node() {
         "a: POST /hello HTTP/1.1 host=go.vine.test type=application/json x=yes body={}\n";
     assert_eq!(sent.stdout, expected, "{}", sent.stderr);
 
+    // As whoever knows curl writes it.
+    let sent = network.run(&format!("call {NAME} / --request PUT --data-binary -1"));
+    let expected = "a: PUT / HTTP/1.1 host=go.vine.test type=application/json x= body=-1\n";
+    assert_eq!(sent.stdout, expected, "{}", sent.stderr);
+
     let json = network.json(&format!("call {NAME} / --explain"));
     assert_eq!(
         (&json["status"], &json["node"]["id"]),

@@ -27,8 +27,29 @@ fn wrong_flags_end_with_2() {
         "call a / --strategy random --key k",
         "bench a / --strategy weighted --key k",
         "bench a / -c 0",
+        "bench a / -n -1",
+        "call a / -X {}",
+        "call a / -H (x):y",
+        "call http://a/",
     ] {
         assert!(complaint(words).starts_with("error: "), "{words}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_word_that_is() {
+    for (words, reason) in [
+        (
+            "bench a / -n -1",
+            "'-1' for '--calls <N>': not a number of at least 1; ",
+        ),
+        (
+            "call http://a/",
+            "a name is no URL; write the name and the path as two words; ",
+        ),
+    ] {
+        let complaint = complaint(words);
+        assert!(complaint.contains(reason), "{complaint}");
     }
 }
 
