@@ -15,7 +15,7 @@ use anstyle::Style;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
-pub(crate) use calls::{Considered, Measured, considered, measured};
+pub(crate) use calls::{Considered, Measured, calls, considered, measured};
 pub(crate) use describe::{describe, summaries};
 pub(crate) use examination::examination;
 pub(crate) use lines::Lines;

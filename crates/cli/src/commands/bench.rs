@@ -20,7 +20,7 @@ use crate::{
     caller::{Answer, Caller},
     failure::Failure,
     interrupt::Interrupt,
-    output::{Measured, Output, measured},
+    output::{Measured, Output, calls, measured},
 };
 
 /// Calls a service many times and prints how long that took and which nodes answered.
@@ -32,12 +32,12 @@ pub(crate) async fn bench(
     let caller = Arc::new(Caller::new(&what.target, what.timeout, registry).await?);
     caller.ready().await?;
     let mut interrupt = Interrupt::listen()?;
-    let calls = what.calls.get();
-    let progress = Arc::new(Progress::new(calls));
+    let asked = what.calls.get();
+    let progress = Arc::new(Progress::new(asked));
     let (end, ended) = watch::channel(false);
     let start = Instant::now();
     let mut callers = JoinSet::new();
-    for _ in 0..what.concurrency.get().min(calls) {
+    for _ in 0..what.concurrency.get().min(asked) {
         callers.spawn(run(
             Arc::clone(&caller),
             Arc::clone(&progress),
@@ -66,7 +66,10 @@ pub(crate) async fn bench(
     if shows {
         progress.clear();
     }
-    let failed = results.failed;
+    let (failed, made) = (results.failed, results.failed + results.latencies.len());
+    if made < asked {
+        output.note(&format!("interrupted after {made} of {}", calls(asked)));
+    }
     let measured_calls = Measured::new(results.latencies, results.nodes, failed, took);
     if output.is_json() {
         output.json(&measured_calls).await?;
@@ -75,6 +78,9 @@ pub(crate) async fn bench(
         output.print(&text).await?;
     }
     match results.first_failure {
+        Some((_, reason)) if failed == 1 => {
+            Err(Failure::Failed(format!("1 call failed: {reason}")))
+        }
         Some((_, reason)) => Err(Failure::Failed(format!(
             "{failed} calls failed, the first one: {reason}"
         ))),
@@ -89,7 +95,7 @@ async fn run(
     mut ended: watch::Receiver<bool>,
 ) -> Results {
     let mut results = Results::default();
-    let calls = async {
+    let work = async {
         while progress.begin() {
             let answer = caller.call_to_the_end(|_| Ok(())).await;
             results.add(answer);
@@ -98,7 +104,7 @@ async fn run(
     };
     let is_done = tokio::select! {
         biased;
-        () = calls => true,
+        () = work => true,
         _ = ended.wait_for(|is_ended| *is_ended) => false,
     };
     if !is_done {

@@ -68,6 +68,9 @@ pub(crate) fn considered(considered: &Considered, paint: Paint) -> String {
         (Some(error), None) => paint.paint(styles::WARNING, &escaped(error)),
         (None, _) => "known from the registry, which tells of each change".to_owned(),
     };
+    if considered.nodes.is_empty() {
+        return format!("{knowledge}\n");
+    }
     let mut table = Table::new([
         ("NODE", Align::Left),
         ("ADDRESS", Align::Left),
@@ -138,11 +141,21 @@ impl Measured {
     }
 }
 
+/// So many calls.
+pub(crate) fn calls(count: usize) -> String {
+    match count {
+        1 => "1 call".to_owned(),
+        _ => format!("{count} calls"),
+    }
+}
+
 /// What many calls have shown, as tables.
 pub(crate) fn measured(measured: &Measured, paint: Paint) -> String {
     let mut text = format!(
-        "{} calls in {:.2} s, {:.0} a second; ",
-        measured.calls, measured.seconds, measured.calls_per_second
+        "{} in {:.2} s, {:.0} a second; ",
+        calls(measured.calls),
+        measured.seconds,
+        measured.calls_per_second
     );
     let failed = format!("{} failed", measured.failed);
     let style = if measured.failed > 0 {
@@ -206,6 +219,9 @@ mod tests {
 
     #[test]
     fn without_calls_there_are_no_percentiles() {
+        let one = Measured::new(Vec::new(), BTreeMap::new(), 1, Duration::from_secs(1));
+        let text = measured(&one, Paint(false));
+        assert_eq!(text, "1 call in 1.00 s, 1 a second; 1 failed\n");
         let measured = Measured::new(Vec::new(), BTreeMap::new(), 3, Duration::from_secs(1));
         let json = serde_json::to_value(&measured).unwrap();
         assert_eq!(json["latency_seconds"], serde_json::json!({}));

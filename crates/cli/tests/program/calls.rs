@@ -92,6 +92,15 @@ fn nobody_is_not_found() {
 }
 
 #[test]
+fn where_nobody_is_there_is_no_table() {
+    let network = Network::new();
+    let ended = network.run("call go.vine.nobody / --explain");
+    let known =
+        "known from the registry, which tells of each change\nerror: go.vine.nobody has no node";
+    assert!(ended.stderr.starts_with(known), "{}", ended.stderr);
+}
+
+#[test]
 fn a_node_that_refuses_is_passed_over() {
     let network = Network::new();
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -370,6 +379,27 @@ fn a_bench_that_is_ended_shows_what_was_answered() {
 }
 
 #[test]
+fn a_bench_that_is_interrupted_says_how_far_it_came() {
+    let network = Network::new();
+    let (answers, answered) = channel();
+    let port = serve_by(move |_, mut connection| {
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+        connection.write_all(answer).unwrap();
+        // The test may have seen enough.
+        let _ = answers.send(());
+    });
+    let _a = register(&network, "a", "v1", port);
+    let bench = network.start(&format!("bench {NAME} / -c 1 -n 1000000000 -o json"));
+    answered.recv_timeout(PATIENCE).unwrap();
+    bench.signal(Signal::SIGINT);
+    let ended = bench.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let expected = format!("interrupted after {} of 1000000000 calls\n", json["calls"]);
+    assert_eq!(ended.stderr, expected);
+}
+
+#[test]
 fn a_bench_shows_latencies_and_shares() {
     let network = Network::new();
     let _a = register(&network, "a", "v1", serve("a"));
@@ -399,6 +429,8 @@ fn a_bench_shows_latencies_and_shares() {
     );
     assert_eq!(table.stderr, "", "no bar where there is no terminal");
 
+    let one = network.run(&format!("bench {NAME} /broken -n 1"));
+    assert!(one.stderr.starts_with("error: 1 call failed: "), "{one:?}");
     let failing = network.run(&format!("bench {NAME} /broken -c 2 -n 10"));
     assert_eq!(failing.code, Some(1));
     assert!(failing.stdout.contains("10 failed"), "{}", failing.stdout);
