@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(unix)]
+mod bench;
+#[cfg(unix)]
 mod calls;
 mod help;
 #[cfg(unix)]
