@@ -24,7 +24,7 @@ pub enum NoNode {
     },
     /// There are nodes, but none that calls may go to.
     #[error(
-        "none of the {considered} nodes of {service} may get this call: they do not fit the selector's filters, or are draining"
+        "no node of {service} may get this call: all that are known ({considered}) fail the selector's filters, or are draining or down"
     )]
     #[non_exhaustive]
     Excluded {
