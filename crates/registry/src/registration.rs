@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
@@ -46,8 +46,8 @@ pub struct RegistrationOptions {
     /// How long the registration holds without being renewed, if the process can't any more; if
     /// not set, the service's own ttl, and if that is not set, what the engine does by default.
     pub ttl: Option<Duration>,
-    /// How often to ask whether the registration is still true; if not set, every second, and
-    /// three times in a ttl.
+    /// How often to ask whether the registration is still true, at least every 50 ms; if not set, every
+    /// second. Where there is a ttl, three times in that in any case.
     pub interval: Option<Duration>,
 }
 
@@ -87,13 +87,16 @@ impl Registration {
     ) -> Self {
         let service = service.into();
         let span = info_span!("registration", registry = registry.name(), service = %service.name, version = %service.version);
-        let (desired, wanted) = watch::channel(service);
-        let (state, observer) = watch::channel(RegistrationState::Pending);
+        let (desired, wanted) = watch::channel(Arc::clone(&service));
+        let (told, observer) = watch::channel(Told {
+            service,
+            state: RegistrationState::Pending,
+        });
         let keeper = Keeper {
             registry,
             options,
             wanted,
-            state,
+            told,
             held: Vec::new(),
             failures: 0,
         };
@@ -127,7 +130,7 @@ impl Registration {
         observer
     }
 
-    /// Waits until others can find the service. Cancel safe.
+    /// Waits until others can find the service, as it was [updated](Self::update) last. Cancel safe.
     ///
     /// # Errors
     /// What is wrong with the service; [`Error::Replaced`]; [`Error::Closed`]. An outage is no
@@ -135,15 +138,18 @@ impl Registration {
     pub async fn registered(&self) -> Result<()> {
         let mut observer = self.observer.clone();
         loop {
-            match observer.state() {
-                RegistrationState::Registered => return Ok(()),
-                RegistrationState::Failed(error) => return Err(error),
-                RegistrationState::Replaced => return Err(self.replaced()),
+            let Told { service, state } = observer.0.borrow_and_update().clone();
+            let is_current = Arc::ptr_eq(&service, &self.desired.borrow());
+            match state {
                 RegistrationState::Closed => return Err(Error::Closed),
-                RegistrationState::Pending | RegistrationState::Retrying(_) => {
-                    observer.changed().await
-                }
-            };
+                RegistrationState::Registered if is_current => return Ok(()),
+                RegistrationState::Failed(error) if is_current => return Err(error),
+                RegistrationState::Replaced if is_current => return Err(self.replaced()),
+                _ => {}
+            }
+            if !observer.changed().await {
+                return Err(Error::Closed);
+            }
         }
     }
 
@@ -194,15 +200,22 @@ impl fmt::Debug for Registration {
     }
 }
 
+/// How the attempts to register a state of the service are doing.
+#[derive(Clone, Debug)]
+struct Told {
+    service: Arc<Service>,
+    state: RegistrationState,
+}
+
 /// Tells how a [`Registration`] is doing, from anywhere.
 #[derive(Clone, Debug)]
-pub struct Observer(watch::Receiver<RegistrationState>);
+pub struct Observer(watch::Receiver<Told>);
 
 impl Observer {
     /// How it is doing.
     #[must_use]
     pub fn state(&self) -> RegistrationState {
-        self.0.borrow().clone()
+        self.0.borrow().state.clone()
     }
 
     /// Waits for a state that this observer has not told yet; says whether there will be more.
@@ -255,8 +268,9 @@ impl RegistrationOptions {
     }
 
     fn interval(&self, service: &Service) -> Duration {
-        let third = self.third(service).unwrap_or(INTERVAL);
-        self.interval.unwrap_or(INTERVAL).min(third)
+        let interval = self.interval.unwrap_or(INTERVAL).max(SHORTEST_BACKOFF);
+        self.third(service)
+            .map_or(interval, |third| interval.min(third))
     }
 
     /// The ttl must not end meanwhile, and the permission may be given back.
@@ -275,7 +289,7 @@ struct Keeper<R> {
     registry: R,
     options: RegistrationOptions,
     wanted: watch::Receiver<Arc<Service>>,
-    state: watch::Sender<RegistrationState>,
+    told: watch::Sender<Told>,
     /// Whatever calls so far may have registered, what is wanted now last.
     held: Vec<Arc<Service>>,
     failures: u32,
@@ -285,7 +299,9 @@ impl<R: Registry> Keeper<R> {
     async fn run(mut self, mut ended: oneshot::Receiver<()>) -> Result<()> {
         loop {
             let wanted = Arc::clone(&self.wanted.borrow_and_update());
-            self.held.retain(|old| left_over(old, &wanted).is_some());
+            let own = &self.registry.options().namespace;
+            self.held
+                .retain(|old| left_over(own, old, &wanted).is_some());
             self.held.push(Arc::clone(&wanted));
             let next = tokio::select! {
                 biased;
@@ -306,27 +322,27 @@ impl<R: Registry> Keeper<R> {
         let wait = match self.bring_about(wanted).await {
             Ok(()) => {
                 self.failures = 0;
-                self.enter(RegistrationState::Registered);
+                self.enter(wanted, RegistrationState::Registered);
                 self.options.interval(wanted)
             }
             Err(Error::Replaced { .. }) => {
-                self.enter(RegistrationState::Replaced);
+                self.enter(wanted, RegistrationState::Replaced);
                 return None;
             }
             Err(Error::Closed) => {
-                self.enter(RegistrationState::Closed);
+                self.enter(wanted, RegistrationState::Closed);
                 return None;
             }
             Err(error @ Error::PermissionDenied { .. }) => {
-                self.enter(RegistrationState::Retrying(error));
+                self.enter(wanted, RegistrationState::Retrying(error));
                 self.options.after_denial(wanted)
             }
             Err(error) if error.is_retryable() => {
-                self.enter(RegistrationState::Retrying(error));
+                self.enter(wanted, RegistrationState::Retrying(error));
                 self.backoff(self.options.interval(wanted))
             }
             Err(error) => {
-                self.enter(RegistrationState::Failed(error));
+                self.enter(wanted, RegistrationState::Failed(error));
                 return None;
             }
         };
@@ -342,27 +358,44 @@ impl<R: Registry> Keeper<R> {
             .register_with(Arc::clone(wanted), &options)
             .await?;
         while let Some(old) = self.held.first().filter(|old| !Arc::ptr_eq(old, wanted)) {
-            if let Some(old) = left_over(old, wanted) {
-                self.registry
-                    .deregister_with(&old, &DeregisterOptions::default())
-                    .await?;
+            if let Some(old) = left_over(&self.registry.options().namespace, old, wanted) {
+                match self.take_back(&old).await {
+                    // What can't be taken back is no reason to give up what is registered.
+                    Err(error) if !may_pass(&error) => {
+                        warn!(%error, "could not deregister what was before");
+                    }
+                    done => done?,
+                }
             }
             self.held.remove(0);
         }
         Ok(())
     }
 
+    /// Deregisters what of this is ours: some of it may never have been.
+    async fn take_back(&self, service: &Service) -> Result<()> {
+        let options = DeregisterOptions::default();
+        match self.registry.deregister_with(service, &options).await {
+            Err(Error::NotOwner { .. }) => {}
+            done => return done,
+        }
+        let mut result = Ok(());
+        for node in &service.nodes {
+            let one = service.clone().with_nodes([Arc::clone(node)]);
+            match self.registry.deregister_with(&one, &options).await {
+                Err(Error::NotOwner { .. }) => debug!(node = %node.id, "somebody else holds it"),
+                done => result = result.and(done),
+            }
+        }
+        result
+    }
+
     async fn end(self) -> Result<()> {
-        let closed = matches!(*self.state.borrow(), RegistrationState::Closed);
+        let closed = matches!(self.told.borrow().state, RegistrationState::Closed);
         let mut result = Ok(());
         for service in self.held.iter().filter(|_| !closed) {
-            let deregistered = self
-                .registry
-                .deregister_with(service, &DeregisterOptions::default())
-                .await;
-            result = result.and(deregistered);
+            result = result.and(self.take_back(service).await);
         }
-        self.state.send_replace(RegistrationState::Closed);
         match &result {
             Ok(()) => info!("deregistered"),
             Err(error) => {
@@ -385,23 +418,34 @@ impl<R: Registry> Keeper<R> {
         shortest + (longest - shortest).mul_f64(fastrand::f64())
     }
 
-    fn enter(&self, state: RegistrationState) {
-        let same_kind =
-            std::mem::discriminant(&*self.state.borrow()) == std::mem::discriminant(&state);
-        if same_kind {
-            if let RegistrationState::Retrying(error) = &state {
-                debug!(%error, "still not registered");
-                self.state.send_replace(state);
-            }
-            return;
-        }
+    fn enter(&self, service: &Arc<Service>, state: RegistrationState) {
+        let (is_same, is_same_kind) = {
+            let told = self.told.borrow();
+            (
+                Arc::ptr_eq(&told.service, service),
+                mem::discriminant(&told.state) == mem::discriminant(&state),
+            )
+        };
         match &state {
+            RegistrationState::Retrying(error) if is_same_kind => {
+                debug!(%error, "still not registered");
+            }
+            _ if is_same && is_same_kind => return,
             RegistrationState::Retrying(_)
             | RegistrationState::Failed(_)
             | RegistrationState::Replaced => warn!("{state}"),
             _ => info!("{state}"),
         }
-        self.state.send_replace(state);
+        let service = Arc::clone(service);
+        self.told.send_replace(Told { service, state });
+    }
+}
+
+/// However its task ends, even by a panic of the engine, nobody is told that it is registered.
+impl<R> Drop for Keeper<R> {
+    fn drop(&mut self) {
+        self.told
+            .send_modify(|told| told.state = RegistrationState::Closed);
     }
 }
 
@@ -412,10 +456,19 @@ async fn at(time: Option<Instant>) {
     }
 }
 
+/// Whether trying again may help.
+fn may_pass(error: &Error) -> bool {
+    error.is_retryable() || matches!(error, Error::PermissionDenied { .. } | Error::Closed)
+}
+
 /// What registering `new` leaves of `old`: under another name or version all of it, else the nodes
-/// that are only there.
-fn left_over(old: &Service, new: &Service) -> Option<Service> {
-    let same = old.name == new.name && old.namespace == new.namespace && old.version == new.version;
+/// that are only there. Who names no namespace means the registry's `own`.
+fn left_over(own: &str, old: &Service, new: &Service) -> Option<Service> {
+    let of = |service: &Service| match &*service.namespace {
+        "" => own.to_owned(),
+        given => given.to_owned(),
+    };
+    let same = old.name == new.name && of(old) == of(new) && old.version == new.version;
     let left = |node: &&Arc<Node>| !(same && new.nodes.get(&node.id).is_some());
     let nodes: Vec<_> = old.nodes.iter().filter(left).cloned().collect();
     (!nodes.is_empty()).then(|| old.clone().with_nodes(nodes))

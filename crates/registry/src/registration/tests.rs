@@ -32,8 +32,14 @@ impl Flaky {
         self.state.lock().unwrap().1
     }
 
+    /// The next call does.
+    fn panic(&self) {
+        self.state.lock().unwrap().1 = usize::MAX;
+    }
+
     fn check(&self) -> Result<()> {
         let mut state = self.state.lock().unwrap();
+        assert_ne!(state.1, usize::MAX, "told to");
         state.1 += 1;
         state.0.clone().map_or(Ok(()), Err)
     }
@@ -215,13 +221,94 @@ async fn a_denied_one_asks_three_times_in_its_ttl() {
 async fn a_bad_service_fails_until_it_is_mended() {
     let registry = Flaky::new();
     let registration = start(&registry, service("v1", &[]));
-    assert!(matches!(
-        registration.registered().await,
-        Err(Error::InvalidService { .. })
-    ));
+    let wrong = |answer: Result<()>| match answer {
+        Err(Error::InvalidService { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wrong(registration.registered().await), "nodes");
+    let mut observer = registration.observer();
+    registration.update(service("v1", &[]).with_node(Node::new("a", "nowhere")));
+    assert_eq!(wrong(registration.registered().await), "node address");
+    assert!(observer.changed().await, "another reason is told, too");
     registration.update(service("v1", &["a"]));
-    registration.changed().await;
+    registration.registered().await.unwrap();
     assert!(registration.state().is_registered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_after_an_update_waits_for_that() {
+    let registry = Flaky::new();
+    let registration = start(&registry, service("v1", &["a"]));
+    registration.registered().await.unwrap();
+    registration.update(service("v1", &["b"]));
+    registration.registered().await.unwrap();
+    assert_eq!(ids(&registry).await, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn naming_the_registrys_own_namespace_is_no_change() {
+    let registry = Flaky::new();
+    let registration = start(&registry, service("v1", &["a"]));
+    registration.registered().await.unwrap();
+    let mut watcher = registry.watch_service("s").await.unwrap();
+    let own = Arc::clone(&registry.options().namespace);
+    registration.update(service("v1", &["a"]).with_namespace(own));
+    registration.registered().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(ids(&registry).await, ["a"]);
+    let told = timeout(Duration::from_secs(1), watcher.next()).await;
+    assert!(told.is_err(), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_ours_is_no_reason_to_give_up() {
+    let registry = Flaky::new();
+    let other = registry.inner.handle();
+    other.register(service("v1", &["a"])).await.unwrap();
+    registry.fail(outage());
+    let registration = start(&registry, service("v1", &["a", "b"]));
+    registration.changed().await;
+    let brief = service("v1", &["c"]).with_ttl(Duration::from_secs(3));
+    registration.update(brief);
+    registry.fail(None);
+    registration.registered().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(ids(&registry).await, ["a", "c"]);
+    registration.close().await.unwrap();
+    assert_eq!(ids(&registry).await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_is_kept_without_a_ttl() {
+    let registry = Flaky::new();
+    let options = RegistrationOptions::new().with_interval(Duration::from_secs(10));
+    let registration = Registration::start(registry.clone(), service("v1", &["a"]), options);
+    registration.registered().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(95)).await;
+    assert_eq!(registry.calls(), 10);
+
+    let registry = Flaky::new();
+    let options = RegistrationOptions::new().with_interval(Duration::ZERO);
+    let registration = Registration::start(registry.clone(), service("v1", &["a"]), options);
+    registration.registered().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(
+        (90..=101).contains(&registry.calls()),
+        "{}",
+        registry.calls()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_panics_leaves_nobody_waiting() {
+    let registry = Flaky::new();
+    let registration = start(&registry, service("v1", &["a"]));
+    registration.registered().await.unwrap();
+    registry.panic();
+    let answer = registration.changed().await;
+    assert!(matches!(answer, RegistrationState::Closed), "{answer:?}");
+    let answer = registration.registered().await;
+    assert!(matches!(answer, Err(Error::Closed)), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]
