@@ -14,7 +14,8 @@ use crate::{Advertise, Health, Registries};
 /// Long enough for clients that watch to hear that the node is gone.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// With the drain time less than the ten seconds that a container gets to stop.
+/// With the drain time, and a second for a registry that does not answer, the ten seconds that a container
+/// gets to stop.
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Says what an app is, and runs it; made by [`App::builder`].
@@ -224,7 +225,7 @@ impl AppBuilder {
     }
 
     /// Adds something to do when the app is to stop, while it is still registered. An error does
-    /// not keep it from stopping.
+    /// not keep it from stopping, but until it is done the app goes on.
     pub fn before_stop<F, Fut>(mut self, hook: F) -> Self
     where
         F: FnOnce(App) -> Fut + Send + 'static,

@@ -3,13 +3,16 @@
 use std::{
     future::pending,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
 use socket2::SockRef;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 use vine_registry::{
@@ -23,6 +26,9 @@ use super::{
     signals::Requests,
 };
 use crate::advertise::{Advertise, HostAddresses};
+
+/// How long a registry that does not answer keeps the server from stopping.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs until the first request to end, and then to the end of good order or to the second one.
 pub(super) async fn run<R, F, Fut, E>(
@@ -211,18 +217,29 @@ where
         }
         let goodbye = async {
             let hooked = hooks::run("before stop", before_stop, self.app.clone()).await;
-            withdraw(&self.app, self.registration, self.ttl).await;
-            sleep(self.drain).await;
-            self.drained.pull();
-            hooked
+            let over = Instant::now() + PATIENCE + self.drain + self.deadline;
+            let mut withdrawn = pin!(withdraw(&self.app, self.registration, self.ttl));
+            if timeout(PATIENCE, &mut withdrawn).await.is_ok() {
+                sleep(self.drain).await;
+                self.drained.pull();
+            } else {
+                // Nobody hears of it, so there is nothing to wait for; it is tried on meanwhile.
+                warn!("the registry does not answer; stopping all the same");
+                self.drained.pull();
+                let _ = timeout_at(over, withdrawn).await;
+            }
+            (hooked, over)
         };
         let served = self.server.end_by(self.shutdown.wait(), self.deadline);
-        let (hooked, served) = tokio::join!(goodbye, served);
+        let ((hooked, over), served) = tokio::join!(goodbye, served);
         let hooked = hooked.and(hooks::run("after stop", after_stop, ()).await);
-        if self.own_registry
-            && let Err(error) = self.app.registry().close().await
-        {
-            warn!(%error, "could not close the registry");
+        if self.own_registry {
+            let over = over.max(Instant::now() + PATIENCE);
+            match timeout_at(over, self.app.registry().close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "could not close the registry"),
+                Err(_) => warn!("could not close the registry in time"),
+            }
         }
         served.and(hooked)
     }

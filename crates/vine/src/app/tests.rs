@@ -1,7 +1,10 @@
 use std::{
     future::{pending, ready},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -10,11 +13,11 @@ use tokio::{
     time::{Duration, Instant},
 };
 use vine_registry::{
-    Action, Error, MemoryRegistry, Node, Options, RegistryExt, Service, Update, Watcher,
+    Action, Error, MemoryRegistry, Node, Options, Registry, RegistryExt, Service, Update, Watcher,
 };
 
 use super::*;
-use crate::{Advertise, health::Readiness};
+use crate::{Advertise, Registries, health::Readiness};
 
 const NAME: &str = "go.vine.test";
 
@@ -331,4 +334,98 @@ async fn it_can_run_in_a_task_of_its_own() {
     );
     stop.send(()).unwrap();
     task.await.unwrap().unwrap();
+}
+
+/// A registry that answers nothing once it is told so.
+#[derive(Clone, Debug)]
+struct Silent {
+    inner: MemoryRegistry,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Silent {
+    async fn answer(&self) {
+        if self.is_silent.load(Ordering::Relaxed) {
+            pending().await
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Silent {
+    fn name(&self) -> &str {
+        "silent"
+    }
+    fn options(&self) -> &Options {
+        self.inner.options()
+    }
+    fn capabilities(&self) -> vine_registry::Capabilities {
+        self.inner.capabilities()
+    }
+    async fn register_with(
+        &self,
+        service: Arc<Service>,
+        options: &vine_registry::RegisterOptions,
+    ) -> vine_registry::Result<()> {
+        self.answer().await;
+        self.inner.register_with(service, options).await
+    }
+    async fn deregister_with(
+        &self,
+        service: &Service,
+        options: &vine_registry::DeregisterOptions,
+    ) -> vine_registry::Result<()> {
+        self.answer().await;
+        self.inner.deregister_with(service, options).await
+    }
+    async fn get_service_with(
+        &self,
+        name: &str,
+        options: &vine_registry::GetOptions,
+    ) -> vine_registry::Result<vine_registry::Services> {
+        self.inner.get_service_with(name, options).await
+    }
+    async fn list_services_with(
+        &self,
+        options: &vine_registry::ListOptions,
+    ) -> vine_registry::Result<Vec<vine_registry::ServiceSummary>> {
+        self.inner.list_services_with(options).await
+    }
+    async fn watch(&self, options: vine_registry::WatchOptions) -> vine_registry::Result<Watcher> {
+        self.inner.watch(options).await
+    }
+    async fn close(&self) -> vine_registry::Result<()> {
+        self.answer().await;
+        self.inner.close().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_silent_keeps_nobody_from_stopping() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let (silent, inner) = (Arc::clone(&is_silent), MemoryRegistry::new());
+    let mut registries = Registries::new();
+    registries.insert("silent", move |_| {
+        let (inner, is_silent) = (inner.clone(), Arc::clone(&silent));
+        Ok(Silent { inner, is_silent })
+    });
+    registries.set_default("silent");
+    let start = Instant::now();
+    App::builder(NAME)
+        .address("127.0.0.1:0")
+        .registries(registries)
+        .after_start(move |app: App| {
+            is_silent.store(true, Ordering::Relaxed);
+            app.stop();
+            ready(Ok(()))
+        })
+        .run_until(pending(), |listener, shutdown| async move {
+            serve(listener, shutdown).await?;
+            assert_eq!(start.elapsed(), Duration::from_secs(1));
+            io::Result::Ok(())
+        })
+        .await
+        .unwrap();
+    let taken = start.elapsed();
+    assert!(taken <= Duration::from_secs(11), "{taken:?}");
 }
