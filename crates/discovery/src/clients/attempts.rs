@@ -17,7 +17,7 @@ pub enum Ending {
     /// The node failed, and may have acted on the call: only idempotent ones are tried again.
     Failed,
     /// The node has not seen the call, for a reason that says nothing about it: the connection
-    /// ended before. Tried again.
+    /// ended before, or this process could make none (it has too many files open). Tried again.
     Unsent,
     /// No connection to the node came about. Tried again.
     Refused,

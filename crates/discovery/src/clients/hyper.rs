@@ -19,6 +19,7 @@ use super::{
     Attempts, BoxError, Budget, CallError, Ending, Retries,
     hosts::{Host, Hosts},
     http::{Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick},
+    local::is_local,
 };
 use crate::{Cache, Guard, Selector};
 
@@ -236,6 +237,7 @@ fn held<B: Send + 'static>(
 fn ending<T>(result: Result<&(Response<Incoming>, T), &SendError>) -> Ending {
     match result {
         Ok((response, _)) => of_status(response.status()),
+        Err(SendError::Connect(error)) if is_local(&**error) => Ending::Unsent,
         Err(SendError::Connect(_)) => Ending::Refused,
         Err(SendError::Unsent(_)) => Ending::Unsent,
         Err(SendError::Failed(_)) => Ending::Failed,
@@ -255,5 +257,22 @@ impl<B> fmt::Debug for Client<B> {
         f.debug_struct("Client")
             .field("hosts", &self.inner.hosts)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_can_make_no_connection_says_nothing_of_the_node() {
+        let ending = |errno: Errno| {
+            let error = SendError::Connect(std::io::Error::from(errno).into());
+            ending::<()>(Err(&error))
+        };
+        assert_eq!(ending(Errno::MFILE), Ending::Unsent);
+        assert_eq!(ending(Errno::CONNREFUSED), Ending::Refused);
     }
 }

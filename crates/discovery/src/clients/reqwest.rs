@@ -10,6 +10,7 @@ use super::{
     Attempts, Budget, CallError, Ending, Retries,
     hosts::{Host, Hosts},
     http::{is_idempotent, of_status, pick, was_not_sent},
+    local::is_local,
 };
 use crate::{Cache, Guard, Selector};
 
@@ -169,6 +170,7 @@ fn invalid(request: &Request, error: &dyn std::error::Error) -> CallError {
 fn ending(result: Result<&Response, &::reqwest::Error>) -> Ending {
     match result {
         Ok(response) => of_status(response.status()),
+        Err(error) if error.is_connect() && is_local(error) => Ending::Unsent,
         Err(error) if error.is_connect() => Ending::Refused,
         Err(error) if was_not_sent(error) => Ending::Unsent,
         Err(_) => Ending::Failed,

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     Router,
@@ -8,9 +8,12 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::{pause, resume, sleep},
+};
 use vine_discovery::{
-    Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector,
+    Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector, Verdict,
     clients::{
         BoxError, CallError, Ending, Retries,
         http::{Key, Trail},
@@ -66,6 +69,13 @@ async fn post(client: &hyper::Client<Full<Bytes>>, url: &str) -> Result<String, 
     Ok(String::from_utf8(
         answer.into_body().collect().await?.to_bytes().to_vec(),
     )?)
+}
+
+/// Until every task has done what there is to do.
+async fn settle() {
+    pause();
+    sleep(Duration::from_millis(10)).await;
+    resume();
 }
 
 #[tokio::test]
@@ -251,4 +261,34 @@ async fn a_trail_names_the_node_that_a_call_hangs_at() {
         panic!("{tried:?}")
     };
     assert_eq!((&*tried.node.id, tried.ending), ("hangs", None));
+}
+
+/// Answers as a process without file descriptors is answered by its system.
+struct NoFileLeft;
+
+impl ::reqwest::dns::Resolve for NoFileLeft {
+    fn resolve(&self, _: ::reqwest::dns::Name) -> ::reqwest::dns::Resolving {
+        let too_many_open = std::io::Error::from_raw_os_error(24);
+        Box::pin(async { Err(too_many_open.into()) })
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_that_can_make_no_connection_blames_no_node() {
+    let nodes = ["a", "b"].map(|id| Backend {
+        node: Node::new(id, format!("{id}.invalid:80")),
+    });
+    let cache = cache(&nodes).await;
+    let selector = Selector::builder(cache.subscribe(NAME)).build();
+    let http = ::reqwest::Client::builder()
+        .no_proxy()
+        .dns_resolver(NoFileLeft);
+    let client = reqwest::Client::with_client(cache, http.build().unwrap(), Retries::new())
+        .with_service(NAME, selector.clone());
+    let error = client.get("http://go.vine.test/").await.unwrap_err();
+    assert!(error.to_string().contains("os error 24"), "{error}");
+    settle().await;
+    let verdicts = selector.explain().into_iter().map(|node| node.verdict);
+    assert_eq!(Vec::from_iter(verdicts), [Verdict::In; 2]);
 }
