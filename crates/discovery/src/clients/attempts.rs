@@ -8,7 +8,7 @@ use crate::{Guard, Outcome};
 
 /// How one attempt of a call ended: what that says of the node, and whether another attempt may
 /// follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The node answered.
     Answered,

@@ -9,11 +9,12 @@ mod route;
 mod trail;
 mod verdict;
 
+pub(crate) use self::replay::Replay;
 #[cfg(feature = "hyper")]
 pub use self::trail::{Trail, Tried};
 #[cfg(any(feature = "reqwest", feature = "tonic"))]
 pub(crate) use self::verdict::was_not_sent;
-pub use self::{held::Held, key::Key, replay::Replay, verdict::Idempotent};
+pub use self::{held::Held, key::Key, verdict::Idempotent};
 #[cfg(feature = "hyper")]
 pub(crate) use self::{
     route::pick,

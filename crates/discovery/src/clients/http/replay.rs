@@ -12,7 +12,7 @@ use crate::clients::BoxError;
 
 /// The body of a request, which can be sent again: it remembers what was sent, up to 64 KiB, and
 /// reads the rest from the same source. Only the copy that was begun last gets anything.
-pub struct Replay<B> {
+pub(crate) struct Replay<B> {
     /// None if there is nothing to send, as with most calls.
     shared: Option<Arc<Mutex<Shared<B>>>>,
     /// How many of the frames remembered this copy has sent.
