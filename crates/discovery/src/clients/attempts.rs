@@ -21,6 +21,9 @@ pub enum Ending {
     Unsent,
     /// No connection to the node came about. Tried again.
     Refused,
+    /// The caller's side broke it off, as the body of the request gave an error: that says nothing
+    /// about the node. Not tried again.
+    Aborted,
 }
 
 impl Ending {
@@ -30,7 +33,7 @@ impl Ending {
             Self::Answered => guard.report(Outcome::Success),
             Self::Faulty | Self::Failed => guard.report(Outcome::Failure),
             Self::Refused => guard.report(Outcome::Refused),
-            Self::Unsent => {}
+            Self::Unsent | Self::Aborted => {}
         }
     }
 }
@@ -86,7 +89,7 @@ impl<'a> Attempts<'a> {
         idempotent: impl FnOnce() -> bool,
     ) -> bool {
         let left = match ending {
-            Ending::Answered | Ending::Faulty => return false,
+            Ending::Answered | Ending::Faulty | Ending::Aborted => return false,
             Ending::Failed if !idempotent() => return false,
             Ending::Failed => &mut self.left,
             Ending::Unsent | Ending::Refused => &mut self.unseen_left,

@@ -18,7 +18,7 @@ pub use self::{held::Held, key::Key, verdict::Idempotent};
 #[cfg(feature = "hyper")]
 pub(crate) use self::{
     route::pick,
-    verdict::{is_idempotent, of_status},
+    verdict::{is_idempotent, of_status, was_aborted},
 };
 
 /// A second request like this one; none if what was sent of its body is no longer there.

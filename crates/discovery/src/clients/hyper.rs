@@ -18,7 +18,10 @@ use self::connections::{Connections, Lent, SendError};
 use super::{
     Attempts, BoxError, Budget, CallError, Ending, Retries,
     hosts::{Host, Hosts},
-    http::{Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick},
+    http::{
+        Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick,
+        was_aborted,
+    },
     local::is_local,
 };
 use crate::{Cache, Guard, Selector};
@@ -239,6 +242,9 @@ fn ending<T>(result: Result<&(Response<Incoming>, T), &SendError>) -> Ending {
         Ok((response, _)) => of_status(response.status()),
         Err(SendError::Connect(error)) if is_local(&**error) => Ending::Unsent,
         Err(SendError::Connect(_)) => Ending::Refused,
+        Err(SendError::Unsent(error) | SendError::Failed(error)) if was_aborted(error) => {
+            Ending::Aborted
+        }
         Err(SendError::Unsent(_)) => Ending::Unsent,
         Err(SendError::Failed(_)) => Ending::Failed,
     }

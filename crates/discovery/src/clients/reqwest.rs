@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Attempts, Budget, CallError, Ending, Retries,
     hosts::{Host, Hosts},
-    http::{is_idempotent, of_status, pick, was_not_sent},
+    http::{is_idempotent, of_status, pick, was_aborted, was_not_sent},
     local::is_local,
 };
 use crate::{Cache, Guard, Selector};
@@ -172,6 +172,7 @@ fn ending(result: Result<&Response, &::reqwest::Error>) -> Ending {
         Ok(response) => of_status(response.status()),
         Err(error) if error.is_connect() && is_local(error) => Ending::Unsent,
         Err(error) if error.is_connect() => Ending::Refused,
+        Err(error) if error.is_builder() || was_aborted(error) => Ending::Aborted,
         Err(error) if was_not_sent(error) => Ending::Unsent,
         Err(_) => Ending::Failed,
     }

@@ -13,7 +13,7 @@ use tokio::{
     time::{pause, resume, sleep},
 };
 use vine_discovery::{
-    Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector, Verdict,
+    Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector,
     clients::{
         BoxError, CallError, Ending, Retries,
         http::{Key, Trail},
@@ -22,11 +22,11 @@ use vine_discovery::{
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
-const NAME: &str = "go.vine.test";
+pub(super) const NAME: &str = "go.vine.test";
 
 /// A node that answers with its id, the host that was asked for, and the body.
-struct Backend {
-    node: Node,
+pub(super) struct Backend {
+    pub(super) node: Node,
 }
 
 async fn answer(State(id): State<&'static str>, headers: HeaderMap, body: String) -> String {
@@ -35,7 +35,7 @@ async fn answer(State(id): State<&'static str>, headers: HeaderMap, body: String
 }
 
 impl Backend {
-    async fn start(id: &'static str) -> Self {
+    pub(super) async fn start(id: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node = Node::new(id, listener.local_addr().unwrap().to_string());
         let broken = |State(id): State<&'static str>| async move {
@@ -53,7 +53,7 @@ impl Backend {
     }
 }
 
-async fn cache(backends: &[Backend]) -> Cache {
+pub(super) async fn cache(backends: &[Backend]) -> Cache {
     let cache = Cache::new(MemoryRegistry::new());
     let nodes = backends.iter().map(|backend| backend.node.clone());
     cache
@@ -72,7 +72,7 @@ async fn post(client: &hyper::Client<Full<Bytes>>, url: &str) -> Result<String, 
 }
 
 /// Until every task has done what there is to do.
-async fn settle() {
+pub(super) async fn settle() {
     pause();
     sleep(Duration::from_millis(10)).await;
     resume();
@@ -264,34 +264,4 @@ async fn a_trail_names_the_node_that_a_call_hangs_at() {
         panic!("{tried:?}")
     };
     assert_eq!((&*tried.node.id, tried.ending), ("hangs", None));
-}
-
-/// Answers as a process without file descriptors is answered by its system.
-struct NoFileLeft;
-
-impl ::reqwest::dns::Resolve for NoFileLeft {
-    fn resolve(&self, _: ::reqwest::dns::Name) -> ::reqwest::dns::Resolving {
-        let too_many_open = std::io::Error::from_raw_os_error(24);
-        Box::pin(async { Err(too_many_open.into()) })
-    }
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_process_that_can_make_no_connection_blames_no_node() {
-    let nodes = ["a", "b"].map(|id| Backend {
-        node: Node::new(id, format!("{id}.invalid:80")),
-    });
-    let cache = cache(&nodes).await;
-    let selector = Selector::builder(cache.subscribe(NAME)).build();
-    let http = ::reqwest::Client::builder()
-        .no_proxy()
-        .dns_resolver(NoFileLeft);
-    let client = reqwest::Client::with_client(cache, http.build().unwrap(), Retries::new())
-        .with_service(NAME, selector.clone());
-    let error = client.get("http://go.vine.test/").await.unwrap_err();
-    assert!(error.to_string().contains("os error 24"), "{error}");
-    settle().await;
-    let verdicts = selector.explain().into_iter().map(|node| node.verdict);
-    assert_eq!(Vec::from_iter(verdicts), [Verdict::In; 2]);
 }

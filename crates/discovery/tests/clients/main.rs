@@ -5,5 +5,6 @@
 mod balanced;
 mod connections;
 mod discover;
+mod faults;
 mod grpc;
 mod http;

@@ -1,4 +1,4 @@
-#[cfg(any(feature = "reqwest", feature = "tonic"))]
+#[cfg(any(feature = "hyper", feature = "tonic"))]
 use std::error::Error;
 
 #[cfg(feature = "hyper")]
@@ -46,4 +46,12 @@ pub(crate) fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Whether the caller's side broke a call off: the body of its request gave an error, or hyper can't
+/// send the request as it is.
+#[cfg(feature = "hyper")]
+pub(crate) fn was_aborted(error: &(dyn Error + 'static)) -> bool {
+    let is_user = |error: &::hyper::Error| error.is_user();
+    error.downcast_ref().is_some_and(is_user) || error.source().is_some_and(was_aborted)
 }
