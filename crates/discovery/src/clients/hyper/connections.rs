@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -13,7 +14,11 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body::Body;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tower_service::Service as _;
 
 use crate::clients::{BoxError, CONNECT_TIMEOUT};
@@ -119,8 +124,7 @@ where
         parts.authority = Some(authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static("/"));
         let uri = Uri::from_parts(parts).map_err(|error| SendError::Connect(error.into()))?;
-        let stream = self.connector.clone().call(uri).await;
-        let stream = stream.map_err(|error| SendError::Connect(error.into()))?;
+        let stream = in_time(self.connector.clone().call(uri)).await?;
         let (sender, connection) = handshake(stream).await.map_err(SendError::Unsent)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
@@ -128,6 +132,20 @@ where
             }
         });
         Ok(sender)
+    }
+}
+
+/// The connector's own time-out begins when the name of the host is resolved.
+async fn in_time<T, E: Into<BoxError>>(
+    connecting: impl Future<Output = Result<T, E>>,
+) -> Result<T, SendError> {
+    match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected.map_err(|error| SendError::Connect(error.into())),
+        Err(_) => {
+            let late = format!("did not connect within {CONNECT_TIMEOUT:?}");
+            let late = io::Error::new(io::ErrorKind::TimedOut, late);
+            Err(SendError::Connect(late.into()))
+        }
     }
 }
 
@@ -211,5 +229,22 @@ impl From<SendError> for BoxError {
             SendError::Connect(error) => error,
             SendError::Unsent(error) | SendError::Failed(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_never_resolved_ends_as_a_connection_that_is_never_made() {
+        let start = Instant::now();
+        let ended = in_time(pending::<Result<(), Infallible>>()).await;
+        assert!(matches!(ended, Err(SendError::Connect(_))));
+        assert_eq!(start.elapsed(), CONNECT_TIMEOUT);
     }
 }
