@@ -49,6 +49,10 @@ pub(crate) struct Attempts<'a> {
     /// are gone.
     unseen_left: u32,
     tried: SmallVec<[Arc<str>; 2]>,
+    /// So many of them refused: these come first.
+    refused: usize,
+    /// Whether an attempt ended in another way than by a refusal.
+    reached: bool,
 }
 
 impl<'a> Attempts<'a> {
@@ -63,6 +67,8 @@ impl<'a> Attempts<'a> {
                 0
             },
             tried: SmallVec::new(),
+            refused: 0,
+            reached: false,
         }
     }
 
@@ -79,6 +85,21 @@ impl<'a> Attempts<'a> {
     /// All nodes were tried: begins anew with any.
     pub(crate) fn forget(&mut self) {
         self.tried.clear();
+        self.refused = 0;
+    }
+
+    /// All nodes were tried: begins anew with those that did not refuse. False if all did.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn forgive(&mut self) -> bool {
+        let is_any = self.tried.len() > self.refused;
+        self.tried.truncate(self.refused);
+        is_any
+    }
+
+    /// Whether nothing but refusals came of it, the last attempt included, which ended so.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_unreachable(&self, last: Ending) -> bool {
+        last == Ending::Refused && !self.reached
     }
 
     /// Whether there is to be another attempt, after one that ended so.
@@ -88,6 +109,7 @@ impl<'a> Attempts<'a> {
         ending: Ending,
         idempotent: impl FnOnce() -> bool,
     ) -> bool {
+        self.reached |= ending != Ending::Refused;
         let left = match ending {
             Ending::Answered | Ending::Faulty | Ending::Aborted => return false,
             Ending::Failed if !idempotent() => return false,
@@ -98,7 +120,13 @@ impl<'a> Attempts<'a> {
             return false;
         }
         *left -= 1;
-        self.tried.push(Arc::clone(&guard.node().id));
+        let id = Arc::clone(&guard.node().id);
+        if ending == Ending::Refused {
+            self.tried.insert(self.refused, id);
+            self.refused += 1;
+        } else {
+            self.tried.push(id);
+        }
         true
     }
 }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 /// How often a client tries calls again.
 ///
-/// All calls of a client share one budget, so that nodes that fail under load do not get more load
-/// for that: a share of the calls, and a few each second for clients that call rarely.
+/// All calls of a client to one service share a budget, so that nodes that fail under load do not get
+/// more load for that: a share of the calls, and a few each second for clients that call rarely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Retries {
     /// How often one call is sent, the first time included. 3 by default. Attempts that no node has
     /// seen, as the connection was refused, do not count: of them there may be eight more, unless this
-    /// is 1.
+    /// is 1, and by HTTP one for each node that refuses.
     pub attempts: u32,
     /// Which share of all calls may be tried again. 0.2 by default.
     pub share: f64,

@@ -58,6 +58,31 @@ impl CallError {
             source,
         }
     }
+
+    /// No connection came about, last to this node.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn unreachable(selector: &Selector, guard: &Guard, source: BoxError) -> Self {
+        let node = guard.node();
+        let at_node = AtNode {
+            node: Arc::clone(&node.id),
+            address: Arc::clone(&node.address),
+            source,
+        };
+        Self::Unreachable {
+            service: Arc::clone(selector.subscription().name()),
+            source: Arc::new(at_node),
+        }
+    }
+}
+
+/// Where a connection did not come about.
+#[cfg(feature = "hyper")]
+#[derive(Debug, thiserror::Error)]
+#[error("node {node} at {address}: {}", causes(&**source))]
+struct AtNode {
+    node: Arc<str>,
+    address: Arc<str>,
+    source: BoxError,
 }
 
 /// An error with what caused it.

@@ -6,14 +6,16 @@ use http::{
     HeaderValue, Uri,
     uri::{Authority, Scheme},
 };
+use tokio::time::Instant;
 
-use super::CallError;
+use super::{Budget, CallError, Retries};
 use crate::{Cache, LeastLoaded, NoNode, Selector};
 
 /// The services that URLs name.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     cache: Cache,
+    retries: Retries,
     known: ArcSwap<HashMap<Arc<str>, Arc<Host>, RandomState>>,
 }
 
@@ -21,14 +23,17 @@ pub(crate) struct Hosts {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) selector: Selector,
+    /// Its own: the nodes of one service that fail take no retries from the others.
+    pub(crate) budget: Arc<Budget>,
     /// The header `Host`: the name as it stands in the URL.
     pub(crate) header: HeaderValue,
 }
 
 impl Hosts {
-    pub(crate) fn new(cache: Cache) -> Self {
+    pub(crate) fn new(cache: Cache, retries: Retries) -> Self {
         Self {
             cache,
+            retries,
             known: ArcSwap::default(),
         }
     }
@@ -37,7 +42,7 @@ impl Hosts {
     pub(crate) fn insert(&self, name: &str, selector: Selector) {
         let name = name.to_ascii_lowercase();
         if let Ok(header) = HeaderValue::from_str(&name) {
-            self.put(name.into(), Arc::new(Host { selector, header }));
+            self.put(name.into(), self.host(selector, header));
         }
     }
 
@@ -69,8 +74,12 @@ impl Hosts {
             return Ok(Some(host));
         }
         let header = HeaderValue::from_str(name).map_err(|error| invalid(&error.to_string()))?;
-        let selector = host.selector.clone();
-        Ok(Some(Arc::new(Host { selector, header })))
+        let (selector, budget) = (host.selector.clone(), Arc::clone(&host.budget));
+        Ok(Some(Arc::new(Host {
+            selector,
+            budget,
+            header,
+        })))
     }
 
     /// Names that are no service's are not kept.
@@ -88,11 +97,19 @@ impl Hosts {
         match selector.ready().await {
             Err(error @ (NoNode::NotFound { .. } | NoNode::Unknown { .. })) => Err(error.into()),
             _ => {
-                let host = Arc::new(Host { selector, header });
+                let host = self.host(selector, header);
                 self.put(name.into(), Arc::clone(&host));
                 Ok(host)
             }
         }
+    }
+
+    fn host(&self, selector: Selector, header: HeaderValue) -> Arc<Host> {
+        Arc::new(Host {
+            selector,
+            budget: Arc::new(Budget::new(self.retries, Instant::now())),
+            header,
+        })
     }
 
     fn put(&self, name: Arc<str>, host: Arc<Host>) {

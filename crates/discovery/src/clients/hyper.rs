@@ -12,12 +12,11 @@ use ::http::{
 use ::hyper::body::Incoming;
 use bytes::Bytes;
 use http_body::Body;
-use tokio::time::Instant;
 
 use self::connections::{Connections, Lent, SendError};
 use super::{
-    Attempts, BoxError, Budget, CallError, Ending, Retries,
-    hosts::{Host, Hosts},
+    Attempts, BoxError, CallError, Ending, Retries,
+    hosts::Hosts,
     http::{
         Held, Idempotent, Key, Replay, Trail, copy, is_idempotent as by_http, of_status, pick,
         was_aborted,
@@ -63,7 +62,6 @@ pub struct Client<B> {
 struct Inner<B> {
     hosts: Hosts,
     connections: Connections<Replay<B>>,
-    budget: Budget,
 }
 
 impl<B> Client<B>
@@ -82,9 +80,8 @@ where
     pub fn with_retries(cache: Cache, retries: Retries) -> Self {
         Self {
             inner: Arc::new(Inner {
-                hosts: Hosts::new(cache),
+                hosts: Hosts::new(cache, retries),
                 connections: Connections::new(),
-                budget: Budget::new(retries, Instant::now()),
             }),
         }
     }
@@ -125,20 +122,20 @@ where
         let Some(host) = inner.hosts.find(request.uri()).await? else {
             return inner.elsewhere(request).await;
         };
-        let Host { selector, header } = &*host;
+        let selector = &host.selector;
         let mut request = of_path(request);
         let key = Key::of(request.extensions());
         let trail = request.extensions().get::<Trail>().cloned();
-        let mut attempts = Attempts::new(&inner.budget);
+        let mut attempts = Attempts::new(&host.budget);
+        let mut guard = pick(selector, &mut attempts, key).await?;
         loop {
-            let mut guard = pick(selector, &mut attempts, key).await?;
             if let Some(trail) = &trail {
                 trail.begin(guard.node());
             }
             // Before more headers are there to be copied.
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
             let headers = request.headers_mut();
-            headers.entry(HOST).or_insert_with(|| header.clone());
+            headers.entry(HOST).or_insert_with(|| host.header.clone());
             let result = inner.connections.send(authority(&guard)?, request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
@@ -148,8 +145,9 @@ where
             if let Some(next) = spare
                 && next.body().is_whole()
                 && attempts.again(&guard, ending, || is_idempotent(&next))
+                && let Ok(other) = pick(selector, &mut attempts, key).await
             {
-                request = next;
+                (request, guard) = (next, other);
                 continue;
             }
             return match result {
@@ -157,6 +155,9 @@ where
                     let mut response = held(response, connection);
                     response.body_mut().hold(guard);
                     Ok(response)
+                }
+                Err(error) if attempts.is_unreachable(ending) => {
+                    Err(CallError::unreachable(selector, &guard, error.into()))
                 }
                 Err(error) => Err(CallError::failed(selector, &guard, error.into())),
             };

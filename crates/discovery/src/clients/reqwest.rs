@@ -4,11 +4,10 @@ use std::{fmt, sync::Arc};
 
 use ::http::{Uri, header::HOST};
 use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response};
-use tokio::time::Instant;
 
 use super::{
-    Attempts, Budget, CallError, Ending, Retries,
-    hosts::{Host, Hosts},
+    Attempts, CallError, Ending, Retries,
+    hosts::Hosts,
     http::{is_idempotent, of_status, pick, was_aborted, was_not_sent},
     local::is_local,
 };
@@ -46,7 +45,6 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     hosts: Hosts,
-    budget: Budget,
 }
 
 impl Client {
@@ -64,8 +62,7 @@ impl Client {
     #[must_use]
     pub fn with_client(cache: Cache, http: ::reqwest::Client, retries: Retries) -> Self {
         let inner = Inner {
-            hosts: Hosts::new(cache),
-            budget: Budget::new(retries, Instant::now()),
+            hosts: Hosts::new(cache, retries),
         };
         Self {
             http,
@@ -121,12 +118,12 @@ impl Client {
             let sent = self.http.execute(request).await;
             return sent.map_err(|error| CallError::Elsewhere(error.into()));
         };
-        let Host { selector, header } = &*host;
+        let selector = &host.selector;
         let headers = request.headers_mut();
-        headers.entry(HOST).or_insert_with(|| header.clone());
-        let mut attempts = Attempts::new(&self.inner.budget);
+        headers.entry(HOST).or_insert_with(|| host.header.clone());
+        let mut attempts = Attempts::new(&host.budget);
+        let mut guard = pick(selector, &mut attempts, None).await?;
         loop {
-            let mut guard = pick(selector, &mut attempts, None).await?;
             address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
             let result = self.http.execute(request).await;
@@ -136,11 +133,15 @@ impl Client {
                 && attempts.again(&guard, ending, || {
                     is_idempotent(next.method(), next.headers())
                 })
+                && let Ok(other) = pick(selector, &mut attempts, None).await
             {
-                request = next;
+                (request, guard) = (next, other);
                 continue;
             }
-            return result.map_err(|error| CallError::failed(selector, &guard, error.into()));
+            return result.map_err(|error| match attempts.is_unreachable(ending) {
+                true => CallError::unreachable(selector, &guard, error.into()),
+                false => CallError::failed(selector, &guard, error.into()),
+            });
         }
     }
 }

@@ -107,13 +107,18 @@ async fn reqwest_chooses_a_node_for_each_request_and_keeps_the_host() {
     );
 }
 
+/// A node at a port that nobody listens on, and that nobody else can get as long as the socket lives.
+fn gone(id: &str) -> (TcpSocket, Node) {
+    let unused = TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let node = Node::new(id, unused.local_addr().unwrap().to_string());
+    (unused, node)
+}
+
 #[tokio::test]
 async fn a_refused_connection_costs_no_call_even_a_post() {
     let cache = cache(&[Backend::start("a").await]).await;
-    // A port that nobody listens on, and nobody else can get meanwhile.
-    let unused = TcpSocket::new_v4().unwrap();
-    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let gone = Node::new("gone", unused.local_addr().unwrap().to_string());
+    let (_unused, gone) = gone("gone");
     let gone = Service::new(NAME, "v1").with_node(gone);
     cache.register(gone).await.unwrap();
     let by_hyper = hyper::Client::new(cache.clone());
@@ -195,6 +200,46 @@ async fn calls_pass_over_many_nodes_that_are_gone() {
 }
 
 #[tokio::test]
+async fn nodes_that_all_refuse_are_tried_once_each_at_the_expense_of_no_other_service() {
+    let backends = [Backend::start("a").await, Backend::start("bad").await];
+    let cache = cache(&backends).await;
+    let (_unused, nodes): (Vec<_>, Vec<_>) = ["x", "y", "z"].map(gone).into_iter().unzip();
+    let service = Service::new("go.vine.gone", "v1").with_nodes(nodes);
+    cache.register(service).await.unwrap();
+    let round_robin = |name| Selector::builder(cache.subscribe(name)).strategy(RoundRobin::new());
+    let (gone, live) = (round_robin("go.vine.gone"), round_robin(NAME));
+    let (gone, live) = (gone.build(), live.build());
+    // Ten in all.
+    let retries = Retries::new().with_budget(0.0, 1.0);
+    let by_hyper = hyper::Client::with_retries(cache.clone(), retries)
+        .with_service("gone", gone.clone())
+        .with_service("live", live.clone());
+    let http = ::reqwest::Client::builder().no_proxy().build().unwrap();
+    let by_reqwest = reqwest::Client::with_client(cache, http, retries)
+        .with_service("gone", gone)
+        .with_service("live", live);
+    for round in 0..20 {
+        let trail = Trail::new();
+        let request = Request::post("http://gone/").extension(trail.clone());
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let error = by_hyper.request(request).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+        let tried = trail.tried().into_iter().map(|tried| tried.node.id.clone());
+        let tried = Vec::from_iter(tried);
+        assert_eq!(BTreeSet::from_iter(&tried).len(), tried.len(), "{tried:?}");
+        assert!(round > 0 || tried.len() == 3, "{tried:?}");
+        let error = by_reqwest.get("http://gone/").await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+    }
+    for _ in 0..4 {
+        let url = "http://live/broken".parse().unwrap();
+        assert_eq!(by_hyper.get(url).await.unwrap().status(), 200);
+        let answer = by_reqwest.get("http://live/broken").await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn requests_of_a_key_go_to_the_node_that_the_selector_picks_for_it() {
     let backends = ["a", "b", "c"].map(Backend::start);
     let backends = futures_util::future::join_all(backends).await;
@@ -220,9 +265,7 @@ async fn requests_of_a_key_go_to_the_node_that_the_selector_picks_for_it() {
 #[tokio::test]
 async fn a_trail_tells_which_nodes_a_call_was_tried_on() {
     let cache = cache(&[Backend::start("a").await]).await;
-    let unused = TcpSocket::new_v4().unwrap();
-    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let gone = Node::new("gone", unused.local_addr().unwrap().to_string());
+    let (_unused, gone) = gone("gone");
     let services = Service::new(NAME, "v1").with_node(gone);
     cache.register(services).await.unwrap();
     let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());

@@ -1,25 +1,19 @@
 use std::sync::Arc;
 
-use crate::{
-    Guard, NoNode, Peer, Pick, Selector,
-    clients::{Attempts, CallError},
-};
+use crate::{Guard, NoNode, Peer, Pick, Selector, clients::Attempts};
 
-/// Any node that the call was not tried on, or else any; waits until the nodes are known.
+/// Any node that the call was not tried on, or else any that did not refuse it; waits until the nodes
+/// are known. [`NoNode::Tried`] if all refused.
 pub(crate) async fn pick(
     selector: &Selector,
     attempts: &mut Attempts<'_>,
     key: Option<u64>,
-) -> Result<Guard, CallError> {
+) -> Result<Guard, NoNode> {
     loop {
-        let error = match pick_past(selector, attempts.tried(), key) {
-            Ok(guard) => return Ok(guard),
-            Err(error) => error,
-        };
-        match error {
-            NoNode::Unknown { .. } => selector.ready().await?,
-            NoNode::Tried { .. } => attempts.forget(),
-            error => return Err(error.into()),
+        match pick_past(selector, attempts.tried(), key) {
+            Err(NoNode::Unknown { .. }) => selector.ready().await?,
+            Err(NoNode::Tried { .. }) if attempts.forgive() => {}
+            picked => return picked,
         }
     }
 }
