@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
+    iter::successors,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -113,7 +115,9 @@ impl Tally {
             Err(error) => {
                 self.errors += 1;
                 if self.said.len() < 5 {
-                    self.said.push(format!("{}: {error}", KINDS[kind]));
+                    let causes = successors(Some(&*error as &dyn Error), |&error| error.source());
+                    let causes = Vec::from_iter(causes.map(ToString::to_string)).join(": ");
+                    self.said.push(format!("{}: {causes}", KINDS[kind]));
                 }
             }
         }

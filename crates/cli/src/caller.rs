@@ -185,9 +185,9 @@ fn unanswered(error: &CallError) -> String {
     match error {
         CallError::NoNode(error) => nobody(error),
         CallError::Failed { source, .. } if is_no_http(&**source) => {
-            format!("{error}; does it speak HTTP/1.1?")
+            format!("{}; does it speak HTTP/1.1?", with_causes(error))
         }
-        _ => error.to_string(),
+        _ => with_causes(error),
     }
 }
 

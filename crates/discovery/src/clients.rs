@@ -44,6 +44,8 @@ pub(crate) use attempts::Attempts;
 pub use attempts::Ending;
 pub(crate) use budget::Budget;
 pub use budget::Retries;
+#[cfg(feature = "tonic")]
+pub(crate) use error::with_causes;
 pub use error::{BoxError, CallError};
 
 /// How long connecting to a node may take, unless set.

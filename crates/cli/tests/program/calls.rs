@@ -323,7 +323,7 @@ fn what_is_no_http_is_said_so() {
     });
     let ended = network.run(&format!("call {NAME} /"));
     assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
-    let of = format!("error: node a of {NAME} at 127.0.0.1:{port}: ");
+    let of = format!("error: the call to node a of {NAME} at 127.0.0.1:{port} failed: ");
     assert!(ended.stderr.starts_with(&of), "{}", ended.stderr);
     let remedy = "; does it speak HTTP/1.1?\n";
     assert!(ended.stderr.ends_with(remedy), "{}", ended.stderr);

@@ -83,6 +83,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// All nodes were tried: begins anew with any.
+    #[cfg(feature = "tower")]
     pub(crate) fn forget(&mut self) {
         self.tried.clear();
         self.refused = 0;

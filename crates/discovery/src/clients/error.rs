@@ -5,7 +5,8 @@ use crate::{Guard, NoNode, Selector};
 /// An error of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call got no answer.
+/// Why a call got no answer. What caused it is its [`source`](std::error::Error::source), and is not
+/// told by `Display`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -21,17 +22,17 @@ pub enum CallError {
         /// What is wrong with it, and what would be right.
         reason: String,
     },
-    /// None of the nodes can be connected to.
-    #[error("no node of {service} can be connected to; the last one tried: {source}")]
+    /// No connection came about, to whichever node the call was tried on.
+    #[error("no node of {service} that was tried can be connected to")]
     #[non_exhaustive]
     Unreachable {
         /// The service.
         service: Arc<str>,
-        /// Why one of them can't.
+        /// Why one of them can't; the last one by the clients for HTTP.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The call was sent to a node, and that failed.
-    #[error("node {node} of {service} at {address}: {}", causes(&**source))]
+    /// It failed at a node, which may have seen it.
+    #[error("the call to node {node} of {service} at {address} failed")]
     #[non_exhaustive]
     Failed {
         /// The service.
@@ -78,7 +79,7 @@ impl CallError {
 /// Where a connection did not come about.
 #[cfg(feature = "hyper")]
 #[derive(Debug, thiserror::Error)]
-#[error("node {node} at {address}: {}", causes(&**source))]
+#[error("node {node} at {address}")]
 struct AtNode {
     node: Arc<str>,
     address: Arc<str>,
@@ -86,7 +87,8 @@ struct AtNode {
 }
 
 /// An error with what caused it.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+#[cfg(feature = "tonic")]
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -23,6 +23,7 @@ use super::{
     CallError, Retries,
     http::{Held, Replay},
     tower::Balanced,
+    with_causes,
 };
 use crate::{Cache, LeastLoaded, Selector};
 
@@ -222,7 +223,7 @@ impl Service<Request<Body>> for Channel {
 /// A connection that breaks means that the service is not there for this call, as no service at all
 /// does.
 fn status(error: CallError) -> Status {
-    Status::unavailable(error.to_string())
+    Status::unavailable(with_causes(&error))
 }
 
 impl fmt::Debug for Channel {

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
+    error::Error,
     future::{Future, Ready, ready},
     pin::Pin,
     sync::{Arc, Mutex},
@@ -222,11 +223,9 @@ async fn only_idempotent_calls_are_tried_again_after_a_failure() {
             break error;
         }
     };
-    let text = error.to_string();
-    assert!(
-        text.contains("node a of go.vine.test at a:1: failed"),
-        "{text}"
-    );
+    let expected = "the call to node a of go.vine.test at a:1 failed";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.source().unwrap().to_string(), "failed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +251,8 @@ async fn why_there_is_no_answer() {
     let mut client = balanced(&cache, &world, Retries::new());
     let error = client.call(0).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains("refuses"), "{error}");
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("refuses"), "{cause}");
     cache.deregister(&model("a b")).await.unwrap();
     let mut updates = client.selector().updates();
     while !updates.next().await.is_empty() {}

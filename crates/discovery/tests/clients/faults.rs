@@ -1,5 +1,7 @@
 //! What goes wrong on the caller's side is not charged to nodes.
 
+use std::{error::Error, iter::successors};
+
 use ::hyper::body::Frame;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -37,7 +39,9 @@ async fn a_process_that_can_make_no_connection_blames_no_node() {
     let client = reqwest::Client::with_client(cache, http.build().unwrap(), Retries::new())
         .with_service(NAME, selector.clone());
     let error = client.get("http://go.vine.test/").await.unwrap_err();
-    assert!(error.to_string().contains("os error 24"), "{error}");
+    let causes = successors(Some(&error as &dyn Error), |&error| error.source());
+    let last = causes.last().unwrap().to_string();
+    assert!(last.contains("os error 24"), "{last}");
     settle().await;
     let verdicts = selector.explain().into_iter().map(|node| node.verdict);
     assert_eq!(Vec::from_iter(verdicts), [Verdict::In; 2]);

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, error::Error, time::Duration};
 
 use axum::{
     Router,
@@ -236,6 +236,31 @@ async fn nodes_that_all_refuse_are_tried_once_each_at_the_expense_of_no_other_se
         assert_eq!(by_hyper.get(url).await.unwrap().status(), 200);
         let answer = by_reqwest.get("http://live/broken").await.unwrap();
         assert_eq!(answer.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_never_sent_is_not_said_to_have_been() {
+    let (_unused, gone) = gone("gone");
+    let address = gone.address.clone();
+    let cache = cache(&[Backend { node: gone }]).await;
+    let by_hyper = hyper::Client::with_retries(cache.clone(), Retries::none());
+    let http = ::reqwest::Client::builder().no_proxy().build().unwrap();
+    let by_reqwest = reqwest::Client::with_client(cache, http, Retries::none());
+    let request = Request::get("http://go.vine.test/").body(Full::<Bytes>::default());
+    let errors = [
+        by_hyper.request(request.unwrap()).await.unwrap_err(),
+        by_reqwest.get("http://go.vine.test/").await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+        let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let expected = "no node of go.vine.test that was tried can be connected to";
+        assert_eq!(error.to_string(), expected);
+        let expected = format!("node gone at {address}");
+        assert_eq!(causes.next().unwrap().to_string(), expected);
+        let last = causes.last().unwrap().to_string();
+        assert!(last.contains("refused"), "{last}");
     }
 }
 
