@@ -61,13 +61,8 @@ impl Hosts {
         let name = uri
             .host()
             .ok_or_else(|| invalid("it names no service; write http://go.vine.helloworld/path"))?;
-        if uri.port().is_some() || is_address(name) {
+        if !is_plain || uri.port().is_some() || is_address(name) {
             return Ok(None);
-        }
-        if !is_plain {
-            return Err(invalid(
-                "services are called by http:// alone; a URL with a port goes where it says",
-            ));
         }
         let host = self.learn(&name.to_ascii_lowercase()).await?;
         if host.header == name {

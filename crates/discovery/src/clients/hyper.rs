@@ -36,8 +36,8 @@ use crate::{Cache, Guard, Selector};
 /// written so, one in another namespace, or one whose nodes are to be chosen in another way gets
 /// a name for URLs by [`with_service`](Self::with_service).
 ///
-/// A URL with a port or with an IP address goes where it says, as with any client. Services are called
-/// by `http`, not by `https`.
+/// A URL with a port or with an IP address goes where it says, as with any client. This one speaks
+/// `http`, not `https`.
 ///
 /// # What requests can say besides
 /// In the extensions of a request an [`Idempotent`] says whether it may be tried again, a [`Key`] which
@@ -181,7 +181,9 @@ where
             reason: reason.to_owned(),
         };
         if uri.scheme() != Some(&Scheme::HTTP) {
-            return Err(invalid("this client speaks http:// alone"));
+            return Err(invalid(
+                "this client speaks http:// alone, to services as well",
+            ));
         }
         let Some(authority) = uri.authority().cloned() else {
             return Err(invalid("it names no host"));

@@ -19,6 +19,10 @@ use crate::{Cache, Guard, Selector};
 /// requests and answers of reqwest. Settings are those of the [`reqwest::Client`]
 /// it is made from.
 ///
+/// A URL with `https` goes where it says, whatever its host: services are called by `http`. The port 80 of
+/// a URL with `http` can't be told from none, as [`Url`](::reqwest::Url) leaves it out: the host of
+/// `http://go.vine.helloworld:80/` is a service, too.
+///
 /// The [`url`](Response::url) of an answer is the one at the node, and a relative redirect goes to the
 /// same node. A call counts as under way until the head of its answer. What is to be tried again must
 /// have a body that is not a stream.

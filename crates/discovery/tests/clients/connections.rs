@@ -205,8 +205,9 @@ async fn requests_are_written_as_a_node_expects_them() {
 #[tokio::test]
 async fn what_this_client_does_not_speak_is_said() {
     let client: Client<Empty<Bytes>> = Client::new(Cache::new(MemoryRegistry::new()));
-    let secure = client.get("https://127.0.0.1:1/".parse().unwrap()).await;
-    let error = secure.unwrap_err();
-    assert!(matches!(error, CallError::InvalidUrl { .. }), "{error}");
-    assert!(error.to_string().contains("http:// alone"), "{error}");
+    for url in ["https://127.0.0.1:1/", "https://go.vine.test/"] {
+        let error = client.get(url.parse().unwrap()).await.unwrap_err();
+        assert!(matches!(error, CallError::InvalidUrl { .. }), "{error}");
+        assert!(error.to_string().contains("http:// alone"), "{error}");
+    }
 }
