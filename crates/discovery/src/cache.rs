@@ -143,6 +143,12 @@ impl Cache {
     pub fn name_count(&self) -> usize {
         self.0.names.len()
     }
+
+    /// How long names are kept that nobody uses, and how many.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn limits(&self) -> (std::time::Duration, usize) {
+        (self.0.options.idle, self.0.options.max_names)
+    }
 }
 
 impl Inner {

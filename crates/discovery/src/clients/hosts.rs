@@ -1,13 +1,19 @@
-use std::{collections::HashMap, sync::Arc};
+//! Which service a URL names.
 
-use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
+mod names;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use http::{
     HeaderValue, Uri,
     uri::{Authority, Scheme},
 };
 use tokio::time::Instant;
 
+use self::names::Names;
 use super::{Budget, CallError, Retries};
 use crate::{Cache, LeastLoaded, NoNode, Selector};
 
@@ -16,7 +22,7 @@ use crate::{Cache, LeastLoaded, NoNode, Selector};
 pub(crate) struct Hosts {
     cache: Cache,
     retries: Retries,
-    known: ArcSwap<HashMap<Arc<str>, Arc<Host>, RandomState>>,
+    names: Arc<Names>,
 }
 
 /// A service that URLs name.
@@ -27,14 +33,18 @@ pub(crate) struct Host {
     pub(crate) budget: Arc<Budget>,
     /// The header `Host`: the name as it stands in the URL.
     pub(crate) header: HeaderValue,
+    /// The era in which a call used it last; none if it was not a call that brought the name.
+    used: Option<AtomicU64>,
 }
 
 impl Hosts {
+    /// Names that calls bring are kept for as long, and as many of them, as the cache keeps names.
     pub(crate) fn new(cache: Cache, retries: Retries) -> Self {
+        let (idle, max) = cache.limits();
         Self {
+            names: Arc::new(Names::new(idle, max)),
             cache,
             retries,
-            known: ArcSwap::default(),
         }
     }
 
@@ -42,7 +52,8 @@ impl Hosts {
     pub(crate) fn insert(&self, name: &str, selector: Selector) {
         let name = name.to_ascii_lowercase();
         if let Ok(header) = HeaderValue::from_str(&name) {
-            self.put(name.into(), self.host(selector, header));
+            let host = Host::new(selector, self.budget(), header);
+            self.names.pin(name.into(), Arc::new(host));
         }
     }
 
@@ -51,7 +62,7 @@ impl Hosts {
         // Mostly a name without a port, seen before: then nothing has to be taken apart.
         let is_plain = uri.scheme() == Some(&Scheme::HTTP);
         let whole = uri.authority().filter(|_| is_plain).map(Authority::as_str);
-        if let Some(host) = whole.and_then(|name| self.known.load().get(name).cloned()) {
+        if let Some(host) = whole.and_then(|name| self.names.get(name)) {
             return Ok(Some(host));
         }
         let invalid = |reason: &str| CallError::InvalidUrl {
@@ -64,58 +75,147 @@ impl Hosts {
         if !is_plain || uri.port().is_some() || is_address(name) {
             return Ok(None);
         }
-        let host = self.learn(&name.to_ascii_lowercase()).await?;
-        if host.header == name {
+        let header = HeaderValue::from_str(name).map_err(|error| invalid(&error.to_string()))?;
+        let host = self.learn(&name.to_ascii_lowercase(), &header).await?;
+        if host.header == header {
             return Ok(Some(host));
         }
-        let header = HeaderValue::from_str(name).map_err(|error| invalid(&error.to_string()))?;
         let (selector, budget) = (host.selector.clone(), Arc::clone(&host.budget));
-        Ok(Some(Arc::new(Host {
-            selector,
-            budget,
-            header,
-        })))
+        Ok(Some(Arc::new(Host::new(selector, budget, header))))
     }
 
     /// Names that are no service's are not kept.
-    async fn learn(&self, name: &str) -> Result<Arc<Host>, CallError> {
-        if let Some(host) = self.known.load().get(name) {
-            return Ok(Arc::clone(host));
-        }
-        let header = HeaderValue::from_str(name).map_err(|error| CallError::InvalidUrl {
-            url: name.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let selector = Selector::builder(self.cache.subscribe(name))
-            .strategy(LeastLoaded)
-            .build();
-        match selector.ready().await {
+    async fn learn(&self, name: &str, header: &HeaderValue) -> Result<Arc<Host>, CallError> {
+        let host = self.names.learn(name, || {
+            let selector = Selector::builder(self.cache.subscribe(name))
+                .strategy(LeastLoaded)
+                .build();
+            let mut host = Host::new(selector, self.budget(), header.clone());
+            host.used = Some(AtomicU64::new(0));
+            Arc::new(host)
+        });
+        match host.selector.ready().await {
             Err(error @ (NoNode::NotFound { .. } | NoNode::Unknown { .. })) => Err(error.into()),
             _ => {
-                let host = self.host(selector, header);
-                self.put(name.into(), Arc::clone(&host));
+                self.names.keep(name, &host);
                 Ok(host)
             }
         }
     }
 
-    fn host(&self, selector: Selector, header: HeaderValue) -> Arc<Host> {
-        Arc::new(Host {
+    fn budget(&self) -> Arc<Budget> {
+        Arc::new(Budget::new(self.retries, Instant::now()))
+    }
+}
+
+impl Host {
+    const fn new(selector: Selector, budget: Arc<Budget>, header: HeaderValue) -> Self {
+        Self {
             selector,
-            budget: Arc::new(Budget::new(self.retries, Instant::now())),
+            budget,
             header,
-        })
+            used: None,
+        }
     }
 
-    fn put(&self, name: Arc<str>, host: Arc<Host>) {
-        self.known.rcu(|known| {
-            let mut known = HashMap::clone(known);
-            known.insert(Arc::clone(&name), Arc::clone(&host));
-            known
-        });
+    fn is_learned(&self) -> bool {
+        self.used.is_some()
+    }
+
+    fn used(&self) -> u64 {
+        let used = self.used.as_ref();
+        used.map_or(u64::MAX, |used| used.load(Ordering::Relaxed))
+    }
+
+    /// Mostly nothing is written, so that threads do not wait for each other.
+    fn touch(&self, era: u64) {
+        if let Some(used) = &self.used
+            && used.load(Ordering::Relaxed) != era
+        {
+            used.store(era, Ordering::Relaxed);
+        }
     }
 }
 
 fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use tokio::time::sleep;
+    use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
+
+    use super::*;
+    use crate::CacheOptions;
+
+    async fn hosts(services: &[&str], options: CacheOptions) -> Hosts {
+        let cache = Cache::with_options(MemoryRegistry::new(), options);
+        for name in services {
+            let node = Node::new("a", "10.0.0.7:80");
+            let service = Service::new(*name, "v1").with_node(node);
+            cache.register(service).await.unwrap();
+        }
+        Hosts::new(cache, Retries::new())
+    }
+
+    async fn find(hosts: &Hosts, name: &str) -> Arc<Host> {
+        let uri = format!("http://{name}/").parse().unwrap();
+        hosts.find(&uri).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_first_calls_makes_one_selector() {
+        let hosts = hosts(&["x"], CacheOptions::new()).await;
+        // In upper case as well: these find a likeness of it, with the same budget.
+        let names = ["x", "X"].into_iter().cycle().take(20);
+        let found = join_all(names.map(|name| find(&hosts, name))).await;
+        let budgets = found.iter().map(|host| Arc::as_ptr(&host.budget));
+        let budgets = std::collections::HashSet::<_>::from_iter(budgets);
+        assert_eq!(budgets.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_call_uses_is_let_go() {
+        let hosts = hosts(&["x", "y", "z"], CacheOptions::new()).await;
+        let selector = Selector::builder(hosts.cache.subscribe("z")).build();
+        hosts.insert("z", selector);
+        let x = Arc::as_ptr(&find(&hosts, "x").await);
+        find(&hosts, "y").await;
+        assert_eq!(hosts.cache.name_count(), 3);
+        // Used now and then.
+        for _ in 0..5 {
+            sleep(Duration::from_secs(250)).await;
+            assert_eq!(Arc::as_ptr(&find(&hosts, "x").await), x);
+        }
+        assert_eq!(hosts.cache.name_count(), 2, "y is not followed any more");
+        sleep(Duration::from_secs(1_000)).await;
+        assert_eq!(hosts.cache.name_count(), 1, "nor x");
+        find(&hosts, "z").await;
+        find(&hosts, "y").await;
+        assert_eq!(hosts.cache.name_count(), 2, "y is found again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_call_uses_stays_as_long_as_that_takes() {
+        let hosts = hosts(&["x"], CacheOptions::new()).await;
+        let call = find(&hosts, "x").await;
+        sleep(Duration::from_secs(10_000)).await;
+        assert!(Arc::ptr_eq(&call, &find(&hosts, "x").await));
+    }
+
+    #[tokio::test]
+    async fn of_too_many_names_the_one_not_used_the_longest_is_let_go() {
+        let hosts = hosts(&["x", "y", "z"], CacheOptions::new().with_max_names(2)).await;
+        let x = find(&hosts, "x").await;
+        let y = find(&hosts, "y").await;
+        find(&hosts, "x").await;
+        find(&hosts, "z").await;
+        assert!(Arc::ptr_eq(&x, &find(&hosts, "x").await));
+        assert!(!Arc::ptr_eq(&y, &find(&hosts, "y").await));
+        assert!(y.selector.pick().is_ok(), "a call goes on");
+    }
 }

@@ -36,6 +36,10 @@ use crate::{Cache, Guard, Selector};
 /// written so, one in another namespace, or one whose nodes are to be chosen in another way gets
 /// a name for URLs by [`with_service`](Self::with_service).
 ///
+/// A service is followed from the first call of it on, until none was made for as long as the cache keeps
+/// names that nobody uses ([`CacheOptions::idle`](crate::CacheOptions::idle)), or until so many others were
+/// called since ([`max_names`](crate::CacheOptions::max_names)). Those of `with_service` stay.
+///
 /// A URL with a port or with an IP address goes where it says, as with any client. This one speaks
 /// `http`, not `https`.
 ///
