@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use ::http::{Uri, header::HOST};
 use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response};
+use tokio::time::Instant;
 
 use super::{
     Attempts, CallError, Ending, Retries,
@@ -24,7 +25,7 @@ use crate::{Cache, Guard, Selector};
 /// `http://go.vine.helloworld:80/` is a service, too.
 ///
 /// The [`url`](Response::url) of an answer is the one at the node, and a relative redirect goes to the
-/// same node. A call counts as under way until the head of its answer. What is to be tried again must
+/// same node. The timeout of a request holds for all of its attempts together. A call counts as under way until the head of its answer. What is to be tried again must
 /// have a body that is not a stream.
 ///
 /// ```no_run
@@ -125,15 +126,18 @@ impl Client {
         let selector = &host.selector;
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| host.header.clone());
+        let deadline = Deadline::of(&request);
         let mut attempts = Attempts::new(&host.budget);
         let mut guard = pick(selector, &mut attempts, None).await?;
         loop {
+            deadline.hand_to(&mut request);
             address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
             let result = self.http.execute(request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.flatten()
+                && !deadline.is_over()
                 && attempts.again(&guard, ending, || {
                     is_idempotent(next.method(), next.headers())
                 })
@@ -147,6 +151,27 @@ impl Client {
                 false => CallError::failed(selector, &guard, error.into()),
             });
         }
+    }
+}
+
+/// Until when a request is to be answered: its timeout holds for all attempts together.
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn of(request: &Request) -> Self {
+        let timeout = request.timeout();
+        Self(timeout.and_then(|timeout| Instant::now().checked_add(*timeout)))
+    }
+
+    /// Gives a request the time that is left.
+    fn hand_to(&self, request: &mut Request) {
+        if let Some(end) = self.0 {
+            *request.timeout_mut() = Some(end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_some_and(|end| end <= Instant::now())
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::{
     net::{TcpListener, TcpSocket},
-    time::{pause, resume, sleep},
+    time::{Instant, pause, resume, sleep},
 };
 use vine_discovery::{
     Cache, ConsistentHash, NoNode, Pick, RoundRobin, Selector,
@@ -158,6 +158,27 @@ async fn who_is_unavailable_is_asked_again_elsewhere_if_that_does_no_harm() {
         assert_eq!(client.send(request).await.unwrap().status(), 200);
     }
     assert!(refused > 0, "a post that met the bad one is not repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_holds_for_all_attempts_together() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::new("slow", listener.local_addr().unwrap().to_string());
+    let router = Router::new().fallback(|| async {
+        sleep(Duration::from_secs(3)).await;
+        StatusCode::SERVICE_UNAVAILABLE
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let client = reqwest::Client::new(cache(&[Backend { node }]).await);
+    let start = Instant::now();
+    let request = client.http().get("http://go.vine.test/");
+    let late = client.send(request.timeout(Duration::from_secs(5))).await;
+    let CallError::Failed { source, .. } = late.unwrap_err() else {
+        panic!("no timeout")
+    };
+    let source = source.downcast::<::reqwest::Error>().unwrap();
+    assert!(source.is_timeout(), "{source}");
+    assert_eq!(start.elapsed().as_secs(), 5);
 }
 
 #[tokio::test]
