@@ -1,11 +1,14 @@
 //! For reqwest: [`Client`], to which `http://go.vine.helloworld/path` is a URL.
 
+mod redirect;
+
 use std::{fmt, sync::Arc};
 
 use ::http::{Uri, header::HOST};
-use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response};
+use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response, redirect::Policy};
 use tokio::time::Instant;
 
+use self::redirect::Origin;
 use super::{
     Attempts, CallError, Ending, Retries,
     hosts::Hosts,
@@ -24,9 +27,13 @@ use crate::{Cache, Guard, Selector};
 /// a URL with `http` can't be told from none, as [`Url`](::reqwest::Url) leaves it out: the host of
 /// `http://go.vine.helloworld:80/` is a service, too.
 ///
-/// The [`url`](Response::url) of an answer is the one at the node, and a relative redirect goes to the
-/// same node. The timeout of a request holds for all of its attempts together. A call counts as under way until the head of its answer. What is to be tried again must
-/// have a body that is not a stream.
+/// The [`url`](Response::url) of an answer is the one at the node. A call counts as under way until the
+/// head of its answer. What is to be tried again must have a body that is not a stream.
+///
+/// Redirects are followed ([`with_redirects`](Self::with_redirects)): one to a service, be it the same, is a
+/// call of that, for which a node is chosen anew. What stands in `Authorization` and `Cookie` goes to no
+/// other host. The timeout of a request holds for all that comes of it together: redirects, attempts, and
+/// the body of the answer.
 ///
 /// ```no_run
 /// # async fn call(cache: vine_discovery::Cache) -> Result<(), Box<dyn std::error::Error>> {
@@ -45,6 +52,7 @@ use crate::{Cache, Guard, Selector};
 pub struct Client {
     http: ::reqwest::Client,
     inner: Arc<Inner>,
+    redirects: u32,
 }
 
 #[derive(Debug)]
@@ -59,11 +67,17 @@ impl Client {
     pub fn new(cache: Cache) -> Self {
         let http = ::reqwest::Client::builder()
             .no_proxy()
+            .redirect(Policy::none())
             .connect_timeout(super::CONNECT_TIMEOUT);
         Self::with_client(cache, http.build().unwrap_or_default(), Retries::new())
     }
 
     /// A client that sends by this one, and tries calls again so often.
+    ///
+    /// `http` has to follow no redirects itself ([`Policy::none`]) and to use no proxy for nodes
+    /// ([`no_proxy`](::reqwest::ClientBuilder::no_proxy)): reqwest does not tell at which hop a call
+    /// failed, so each failure is taken for one of the node, and a call that some host has seen might be
+    /// sent again. A timeout of `http` holds for each attempt.
     #[must_use]
     pub fn with_client(cache: Cache, http: ::reqwest::Client, retries: Retries) -> Self {
         let inner = Inner {
@@ -72,7 +86,16 @@ impl Client {
         Self {
             http,
             inner: Arc::new(inner),
+            redirects: 10,
         }
+    }
+
+    /// Sets how many redirects of a call are followed: the answer after so many is the caller's, whatever
+    /// it is, and so is a redirect that can't be followed, as the body was a stream. 10 unless set.
+    #[must_use]
+    pub fn with_redirects(mut self, most: u32) -> Self {
+        self.redirects = most;
+        self
     }
 
     /// Gives the service of a selector a name for URLs.
@@ -82,7 +105,8 @@ impl Client {
         self
     }
 
-    /// The client it sends by, to make requests with. What that sends itself knows no services.
+    /// The client it sends by, to make requests with. What that sends itself knows no services, and
+    /// follows no redirects.
     #[must_use]
     pub fn http(&self) -> &::reqwest::Client {
         &self.http
@@ -114,19 +138,34 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future ends the call, which a node may have acted on.
     pub async fn execute(&self, mut request: Request) -> Result<Response, CallError> {
+        let deadline = Deadline::of(&request);
+        let mut left = self.redirects;
+        loop {
+            let origin = (left > 0).then(|| Origin::of(&request));
+            let response = self.call(request, &deadline).await?;
+            let next = origin.and_then(|origin| origin.follow(&response));
+            let Some(next) = next else {
+                return Ok(response);
+            };
+            (request, left) = (next, left - 1);
+        }
+    }
+
+    /// Sends a request to where its URL says.
+    async fn call(&self, mut request: Request, deadline: &Deadline) -> Result<Response, CallError> {
         let uri: Uri = request
             .url()
             .as_str()
             .parse()
             .map_err(|error| invalid(&request, &error))?;
         let Some(host) = self.inner.hosts.find(&uri).await? else {
+            deadline.hand_to(&mut request);
             let sent = self.http.execute(request).await;
             return sent.map_err(|error| CallError::Elsewhere(error.into()));
         };
         let selector = &host.selector;
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| host.header.clone());
-        let deadline = Deadline::of(&request);
         let mut attempts = Attempts::new(&host.budget);
         let mut guard = pick(selector, &mut attempts, None).await?;
         loop {

@@ -8,3 +8,4 @@ mod discover;
 mod faults;
 mod grpc;
 mod http;
+mod redirects;
