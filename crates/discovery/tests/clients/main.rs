@@ -9,3 +9,4 @@ mod faults;
 mod grpc;
 mod http;
 mod redirects;
+mod retries;

@@ -55,3 +55,76 @@ pub(crate) fn was_aborted(error: &(dyn Error + 'static)) -> bool {
     let is_user = |error: &::hyper::Error| error.is_user();
     error.downcast_ref().is_some_and(is_user) || error.source().is_some_and(was_aborted)
 }
+
+#[cfg(test)]
+#[cfg(feature = "tonic")]
+mod tests {
+    use ::hyper::client::conn::http2::handshake;
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+
+    const NO_ERROR: u32 = 0;
+    const INTERNAL_ERROR: u32 = 2;
+    const REFUSED_STREAM: u32 = 7;
+    const CANCEL: u32 = 8;
+
+    async fn write(io: &mut DuplexStream, kind: u8, stream: u32, payload: &[u8]) {
+        let mut frame = vec![0, 0, payload.len() as u8, kind, 0];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        io.write_all(&frame).await.unwrap();
+    }
+
+    /// Whether a call counts as not sent that a server answers by one frame and by hanging up, after
+    /// it has read the head of the request.
+    async fn is_unsent(kind: u8, stream: u32, payload: &[u32]) -> bool {
+        let (near, mut far) = duplex(65_536);
+        let serve = async {
+            write(&mut far, SETTINGS, 0, &[]).await;
+            far.read_exact(&mut [0; 24]).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                far.read_exact(&mut head).await.unwrap();
+                let mut payload = vec![0; usize::from(head[2])];
+                far.read_exact(&mut payload).await.unwrap();
+                if head[3] == HEADERS {
+                    break;
+                }
+            }
+            let payload: Vec<_> = payload.iter().flat_map(|word| word.to_be_bytes()).collect();
+            write(&mut far, kind, stream, &payload).await;
+            drop(far);
+        };
+        let call = async {
+            let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(near))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let request = http::Request::get("http://x/").body(Empty::<Bytes>::new());
+            let error = sender.send_request(request.unwrap()).await.unwrap_err();
+            was_not_sent(&error)
+        };
+        tokio::join!(serve, call).1
+    }
+
+    #[tokio::test]
+    async fn a_node_says_in_http2_what_it_has_not_acted_on() {
+        assert!(is_unsent(RST_STREAM, 1, &[REFUSED_STREAM]).await);
+        assert!(!is_unsent(RST_STREAM, 1, &[CANCEL]).await);
+        assert!(is_unsent(GOAWAY, 0, &[0, NO_ERROR]).await);
+        assert!(!is_unsent(GOAWAY, 0, &[0, INTERNAL_ERROR]).await);
+        assert!(
+            !is_unsent(GOAWAY, 0, &[1, NO_ERROR]).await,
+            "it may have acted on the first stream"
+        );
+    }
+}
