@@ -75,22 +75,30 @@ impl Hosts {
         if !is_plain || uri.port().is_some() || is_address(name) {
             return Ok(None);
         }
-        let header = HeaderValue::from_str(name).map_err(|error| invalid(&error.to_string()))?;
-        let host = self.learn(&name.to_ascii_lowercase(), &header).await?;
-        if host.header == header {
+        let header = |name: &str| {
+            let header = HeaderValue::from_str(name);
+            header.map_err(|error| invalid(&error.to_string()))
+        };
+        let lower = name.to_ascii_lowercase();
+        let host = self.learn(&lower, header(&lower)?).await?;
+        if host.header == name {
             return Ok(Some(host));
         }
+        let header = header(name)?;
         let (selector, budget) = (host.selector.clone(), Arc::clone(&host.budget));
         Ok(Some(Arc::new(Host::new(selector, budget, header))))
     }
 
     /// Names that are no service's are not kept.
-    async fn learn(&self, name: &str, header: &HeaderValue) -> Result<Arc<Host>, CallError> {
+    async fn learn(&self, name: &str, header: HeaderValue) -> Result<Arc<Host>, CallError> {
+        if let Some(host) = self.names.get(name) {
+            return Ok(host);
+        }
         let host = self.names.learn(name, || {
             let selector = Selector::builder(self.cache.subscribe(name))
                 .strategy(LeastLoaded)
                 .build();
-            let mut host = Host::new(selector, self.budget(), header.clone());
+            let mut host = Host::new(selector, self.budget(), header);
             host.used = Some(AtomicU64::new(0));
             Arc::new(host)
         });
@@ -171,11 +179,14 @@ mod tests {
     async fn a_burst_of_first_calls_makes_one_selector() {
         let hosts = hosts(&["x"], CacheOptions::new()).await;
         // In upper case as well: these find a likeness of it, with the same budget.
-        let names = ["x", "X"].into_iter().cycle().take(20);
+        let names = ["X", "x"].into_iter().cycle().take(20);
         let found = join_all(names.map(|name| find(&hosts, name))).await;
         let budgets = found.iter().map(|host| Arc::as_ptr(&host.budget));
         let budgets = std::collections::HashSet::<_>::from_iter(budgets);
         assert_eq!(budgets.len(), 1);
+        for name in ["x", "X"] {
+            assert_eq!(find(&hosts, name).await.header, name, "as it is written");
+        }
     }
 
     #[tokio::test(start_paused = true)]
