@@ -14,6 +14,8 @@
 //! - A call that no node has seen (the connection was refused, or ended before) is tried on another
 //!   node. One that a node may have acted on is tried again only if it is idempotent, and as long as
 //!   what was sent of its body is still there. [`Retries`] bounds both.
+//! - What goes wrong on this side (no file descriptor is left for a connection, the body of a request
+//!   breaks off) is charged to no node by the clients for hyper and reqwest.
 //! - Calls that belong together, where [`ConsistentHash`](crate::ConsistentHash) chooses, say so by a
 //!   `http::Key` in the extensions of their requests, to the clients for hyper and tonic;
 //!   `tower::Policy::key` tells it of any protocol. The requests of reqwest have no room for it.
