@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{Guard, NoNode, Selector};
 
@@ -44,6 +44,17 @@ pub enum CallError {
         /// How it failed.
         source: BoxError,
     },
+    /// The time that the call may take was over.
+    #[error("no answer of {service} within {timeout:?}{}", place(node.as_deref()))]
+    #[non_exhaustive]
+    TimedOut {
+        /// The service.
+        service: Arc<str>,
+        /// The id of the node that the call was at; none if it waited for a connection.
+        node: Option<Arc<str>>,
+        /// The time.
+        timeout: Duration,
+    },
     /// The request was no service's, or no proper one.
     #[error(transparent)]
     Elsewhere(BoxError),
@@ -84,6 +95,13 @@ struct AtNode {
     node: Arc<str>,
     address: Arc<str>,
     source: BoxError,
+}
+
+fn place(node: Option<&str>) -> String {
+    match node {
+        Some(node) => format!("; the call was at node {node}"),
+        None => "; no node was connected".to_owned(),
+    }
 }
 
 /// An error with what caused it.

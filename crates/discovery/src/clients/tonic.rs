@@ -50,7 +50,8 @@ use crate::{Cache, LeastLoaded, Selector};
 /// # Errors
 /// Of a call: `UNAVAILABLE` if there is no node or none can be connected to; what became of the last
 /// attempt otherwise. A timeout (`tonic::Request::set_timeout`) holds for all attempts together,
-/// and ends with `DEADLINE_EXCEEDED`.
+/// until an answer begins, and ends with `DEADLINE_EXCEEDED`; it counts as a failure of the node that the
+/// call was at.
 ///
 /// ```no_run
 /// # fn channel(cache: vine_discovery::Cache) {
@@ -204,26 +205,18 @@ impl Service<Request<Body>> for Channel {
         }
         let agent = HeaderValue::from_static(concat!("vine-rs/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().entry(USER_AGENT).or_insert(agent);
-        let deadline = deadline::of(request.headers());
         let call = self.balanced.call(request);
-        Box::pin(async move {
-            let Some(deadline) = deadline else {
-                return call.await.map_err(status);
-            };
-            match tokio::time::timeout(deadline, call).await {
-                Ok(answer) => answer.map_err(status),
-                Err(_) => Err(Status::deadline_exceeded(format!(
-                    "no answer within {deadline:?}"
-                ))),
-            }
-        })
+        Box::pin(async move { call.await.map_err(|error| status(&error)) })
     }
 }
 
 /// A connection that breaks means that the service is not there for this call, as no service at all
 /// does.
-fn status(error: CallError) -> Status {
-    Status::unavailable(with_causes(&error))
+fn status(error: &CallError) -> Status {
+    match error {
+        CallError::TimedOut { .. } => Status::deadline_exceeded(error.to_string()),
+        _ => Status::unavailable(with_causes(error)),
+    }
 }
 
 impl fmt::Debug for Channel {

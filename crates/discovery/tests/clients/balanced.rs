@@ -1,159 +1,24 @@
 use std::{
-    collections::{BTreeMap, HashSet},
     error::Error,
-    future::{Future, Ready, ready},
+    future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
-use tower::{Service, service_fn};
-use vine_discovery::{
-    Cache, NoNode, RoundRobin, Selector,
-    clients::{
-        BoxError, CallError, Ending, Retries,
-        tower::{Balanced, Policy},
-    },
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
 };
-use vine_registry::{MemoryRegistry, Node, RegistryExt, Service as Model};
+use tower::Service;
+use vine_discovery::{
+    Fallback, NoNode, Verdict,
+    clients::{BoxError, CallError, Retries, tower::Balanced},
+};
+use vine_registry::{Node, RegistryExt, Service as Model};
 
-const NAME: &str = "go.vine.test";
-
-/// Hosts without a network: which refuse connections, whose connections are broken, which calls they
-/// got.
-#[derive(Clone, Debug, Default)]
-struct World(Arc<Mutex<Hosts>>);
-
-#[derive(Debug, Default)]
-struct Hosts {
-    refusing: HashSet<String>,
-    failing: HashSet<String>,
-    /// Connections made to each so far; those with a lower number than it are broken.
-    connected: BTreeMap<String, usize>,
-    broken: BTreeMap<String, usize>,
-    calls: BTreeMap<String, usize>,
-}
-
-#[derive(Clone)]
-struct Connection {
-    world: World,
-    address: String,
-    number: usize,
-}
-
-impl World {
-    fn change<R>(&self, change: impl FnOnce(&mut Hosts) -> R) -> R {
-        change(&mut self.0.lock().unwrap())
-    }
-
-    fn refuse(&self, address: &str) {
-        self.change(|hosts| hosts.refusing.insert(address.to_owned()));
-        self.cut(address);
-    }
-
-    fn cut(&self, address: &str) {
-        self.change(|hosts| {
-            let connected = hosts.connected.get(address).copied().unwrap_or(0);
-            hosts.broken.insert(address.to_owned(), connected);
-        });
-    }
-
-    fn calls(&self) -> BTreeMap<String, usize> {
-        self.change(|hosts| hosts.calls.clone())
-    }
-
-    fn connect(&self, address: &str) -> Result<Connection, BoxError> {
-        self.change(|hosts| {
-            if hosts.refusing.contains(address) {
-                return Err(format!("{address} refuses").into());
-            }
-            let number = hosts.connected.entry(address.to_owned()).or_default();
-            *number += 1;
-            Ok(Connection {
-                world: self.clone(),
-                address: address.to_owned(),
-                number: *number,
-            })
-        })
-    }
-}
-
-impl Service<u32> for Connection {
-    type Response = String;
-    type Error = BoxError;
-    type Future = Ready<Result<String, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let broken = self.world.change(|hosts| {
-            hosts
-                .broken
-                .get(&self.address)
-                .is_some_and(|&broken| self.number <= broken)
-        });
-        if broken {
-            return Poll::Ready(Err("broken".into()));
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: u32) -> Self::Future {
-        ready(self.world.change(|hosts| {
-            *hosts.calls.entry(self.address.clone()).or_default() += 1;
-            if hosts.failing.contains(&self.address) {
-                return Err("failed".into());
-            }
-            Ok(self.address.clone())
-        }))
-    }
-}
-
-/// Even numbers are idempotent.
-#[derive(Debug)]
-struct Even;
-
-impl Policy<u32, String, BoxError> for Even {
-    fn copy(&self, request: &u32) -> Option<u32> {
-        Some(*request)
-    }
-
-    fn is_idempotent(&self, request: &u32) -> bool {
-        request.is_multiple_of(2)
-    }
-
-    fn ending(&self, result: Result<&String, &BoxError>) -> Ending {
-        result.map_or(Ending::Failed, |_| Ending::Answered)
-    }
-}
-
-async fn cache(ids: &str) -> Cache {
-    let cache = Cache::new(MemoryRegistry::new());
-    cache.register(model(ids)).await.unwrap();
-    cache
-}
-
-fn model(ids: &str) -> Model {
-    let nodes = ids
-        .split_whitespace()
-        .map(|id| Node::new(id, format!("{id}:1")));
-    Model::new(NAME, "v1").with_nodes(nodes)
-}
-
-fn selector(cache: &Cache) -> Selector {
-    Selector::builder(cache.subscribe(NAME))
-        .strategy(RoundRobin::new())
-        .build()
-}
-
-fn balanced(cache: &Cache, world: &World, retries: Retries) -> Balanced<Connection, u32, Even> {
-    let world = world.clone();
-    let connect = move |node: Arc<Node>| ready(world.connect(&node.address));
-    Balanced::builder(selector(cache))
-        .policy(Even)
-        .retries(retries)
-        .build(service_fn(connect))
-}
+use crate::world::{Connection, Even, NAME, World, balanced, cache, model, selector};
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_spread_over_connections_that_are_kept() {
@@ -317,4 +182,55 @@ async fn a_node_with_another_address_is_connected_to_anew() {
     let mut updates = client.selector().updates();
     while &*updates.next().await[0].node().address != "elsewhere:1" {}
     assert_eq!(client.call(0).await.unwrap(), "elsewhere:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hangs_gets_no_more_calls_after_five_that_took_too_long() {
+    let (cache, world) = (cache("a b c").await, World::default());
+    world.change(|hosts| hosts.hanging.insert("a:1".to_owned()));
+    let mut client = balanced(&cache, &world, Retries::new());
+    let mut late = 0;
+    while late < 5 {
+        let start = Instant::now();
+        match client.call(0).await {
+            Ok(answer) => assert_ne!(answer, "a:1"),
+            Err(CallError::TimedOut { node, .. }) => {
+                assert_eq!(node.as_deref(), Some("a"));
+                assert_eq!(start.elapsed(), Duration::from_secs(1), "not tried again");
+                late += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let is_out = |client: &Balanced<_, _, _>| {
+        let explained = client.selector().explain();
+        explained
+            .iter()
+            .any(|one| one.verdict == Verdict::Fallback(Fallback::Ejected))
+    };
+    let mut updates = client.selector().updates();
+    let ejected = async {
+        while !is_out(&client) {
+            updates.next().await;
+        }
+    };
+    timeout(Duration::from_secs(60), ejected).await.unwrap();
+    for _ in 0..30 {
+        client.call(0).await.unwrap();
+    }
+    assert_eq!(world.calls()["a:1"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_runs_while_nothing_is_connected() {
+    let (cache, world) = (cache("a").await, World::default());
+    let never = Arc::new(Semaphore::new(0));
+    let mut client = Balanced::builder(selector(&cache))
+        .policy(Even)
+        .build(Slowly(world, never));
+    let error = client.call(0).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::TimedOut { node: None, .. }),
+        "{error}"
+    );
 }

@@ -17,7 +17,7 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 use vine_discovery::{
-    Cache, ConsistentHash, Pick, RoundRobin, Selector,
+    Cache, ConsistentHash, Ejection, Fallback, Pick, RoundRobin, Selector, Verdict,
     clients::{http::Key, tonic::Channel},
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service, TlsOptions};
@@ -254,6 +254,46 @@ async fn a_timeout_holds_for_the_whole_call() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_is_ejected_by_timeouts() {
+    let backends = [Backend::start("a").await, Backend::start("b").await];
+    // Connections are taken by the system, and nobody reads.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cache = cache(&backends).await;
+    let hung = Node::new("hung", listener.local_addr().unwrap().to_string());
+    let hung = Service::new(NAME, "v1").with_node(hung);
+    cache.register(hung).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let selector = Selector::builder(cache.subscribe(NAME))
+        .strategy(RoundRobin::new())
+        .ejection(Ejection::new().with_times(hour, hour));
+    let channel = Channel::builder(selector.build()).connect_timeout(PATIENCE);
+    let channel = channel.build().unwrap();
+    let selector = channel.selector().clone();
+    let mut client = HealthClient::new(channel);
+    let mut check_within = async |timeout| {
+        let mut request = Request::new(check(""));
+        request.set_timeout(timeout);
+        client.check(request).await
+    };
+    let is_out = || {
+        let mut explained = selector.explain().into_iter();
+        let hung = explained.find(|one| &*one.node.id == "hung");
+        hung.is_some_and(|hung| hung.verdict == Verdict::Fallback(Fallback::Ejected))
+    };
+    let mut late = 0;
+    while !is_out() {
+        if let Err(status) = check_within(Duration::from_millis(300)).await {
+            assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+            late += 1;
+            assert!(late < 100, "it gets calls still");
+        }
+    }
+    for _ in 0..30 {
+        check_within(PATIENCE).await.unwrap();
+    }
 }
 
 #[tokio::test]

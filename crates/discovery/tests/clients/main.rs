@@ -10,3 +10,4 @@ mod grpc;
 mod http;
 mod redirects;
 mod retries;
+mod world;

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use ::hyper::body::Incoming;
 use ::tonic::{Code, body::Body};
 use http::{Request, Response};
 
+use super::deadline;
 use crate::{
     Guard,
     clients::{
@@ -37,6 +40,10 @@ impl Policy<Call, Answer, hyper::Error> for Grpc {
 
     fn key(&self, request: &Call) -> Option<u64> {
         Key::of(request.extensions())
+    }
+
+    fn timeout(&self, request: &Call) -> Option<Duration> {
+        deadline::of(request.headers())
     }
 
     fn is_idempotent(&self, request: &Call) -> bool {

@@ -14,11 +14,12 @@ use tower_service::Service;
 use vine_registry::Node;
 
 use super::{
+    limit::{Limit, Over},
     links::{Keeper, Link, Links, State},
     policy::{Once, Policy},
 };
 use crate::{
-    Guard, NoNode, Peer, Pick, Selector,
+    Guard, NoNode, Outcome, Peer, Pick, Selector,
     clients::{Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Retries},
 };
 
@@ -198,18 +199,24 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         Request: Send,
     {
         let key = self.policy.key(&request);
+        let limit = Limit::new(self.policy.timeout(&request));
         let mut attempts = Attempts::new(&self.budget);
         let mut spare = None;
         loop {
-            let (mut guard, link, mut service) = self.link(&mut attempts, key).await?;
-            if poll_fn(|cx| service.poll_ready(cx)).await.is_err() {
+            let linked = limit.of(self.link(&mut attempts, key)).await;
+            let linked = linked.map_err(|over| self.timed_out(&over, None))?;
+            let (mut guard, link, mut service) = linked?;
+            let ready = limit.of(poll_fn(|cx| service.poll_ready(cx))).await;
+            let ready = ready.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
+            if ready.is_err() {
                 self.links.broke(&guard.node().id, &link);
                 continue;
             }
             if attempts.is_another_left() {
                 spare = self.policy.copy(&request);
             }
-            let result = service.call(request).await;
+            let result = limit.of(service.call(request)).await;
+            let result = result.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
             let ending = self.policy.ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.take()
@@ -302,6 +309,18 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
             }
         }
         prospect
+    }
+
+    /// The call ends here; a node that has it has failed.
+    fn timed_out(&self, over: &Over, guard: Option<&mut Guard>) -> CallError {
+        CallError::TimedOut {
+            service: Arc::clone(self.selector.subscription().name()),
+            timeout: over.timeout,
+            node: guard.map(|guard| {
+                guard.report(Outcome::Failure);
+                Arc::clone(&guard.node().id)
+            }),
+        }
     }
 
     fn unreachable(&self, source: Arc<dyn Error + Send + Sync>) -> CallError {

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{Guard, clients::Ending};
 
@@ -17,6 +17,14 @@ pub trait Policy<Request, Response, Error>: fmt::Debug + Send + Sync + 'static {
     /// What calls are held together by, where [`ConsistentHash`](crate::ConsistentHash) chooses: a hash,
     /// as that of [`Pick::with_key`](crate::Pick::with_key).
     fn key(&self, request: &Request) -> Option<u64> {
+        let _ = request;
+        None
+    }
+
+    /// How long the call may take, all attempts together; without a limit unless said. When that is over,
+    /// the call ends with [`CallError::TimedOut`](crate::clients::CallError::TimedOut), and the node that
+    /// it is at has failed.
+    fn timeout(&self, request: &Request) -> Option<Duration> {
         let _ = request;
         None
     }
