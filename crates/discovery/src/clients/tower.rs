@@ -3,6 +3,7 @@
 
 mod balanced;
 mod discover;
+mod keeper;
 mod limit;
 mod links;
 mod policy;

@@ -14,8 +14,9 @@ use tower_service::Service;
 use vine_registry::Node;
 
 use super::{
+    keeper::Keeper,
     limit::{Limit, Over},
-    links::{Keeper, Link, Links, State},
+    links::{Link, Links, State},
     policy::{Once, Policy},
 };
 use crate::{
