@@ -10,4 +10,5 @@ mod grpc;
 mod http;
 mod redirects;
 mod retries;
+mod links;
 mod world;

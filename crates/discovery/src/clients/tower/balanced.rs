@@ -1,5 +1,4 @@
 use std::{
-    error::Error,
     fmt,
     future::poll_fn,
     marker::PhantomData,
@@ -16,12 +15,12 @@ use vine_registry::Node;
 use super::{
     keeper::Keeper,
     limit::{Limit, Over},
-    links::{Link, Links, State},
+    links::{Fault, Link, Links, State},
     policy::{Once, Policy},
 };
 use crate::{
     Guard, NoNode, Outcome, Peer, Pick, Selector,
-    clients::{Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Retries},
+    clients::{Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries},
 };
 
 /// A tower service that calls the nodes of a selector: it keeps a connection to each, made in the
@@ -29,7 +28,9 @@ use crate::{
 ///
 /// `S` is a connection to one node. It is cloned for each call, as with connections that carry many
 /// calls at a time; put others into `tower::buffer::Buffer`. When its `poll_ready` fails, it
-/// is replaced, and the call goes elsewhere.
+/// is replaced, and the call goes elsewhere. Where that happens again and again, to connections less than
+/// five seconds old that carried no answer, the node has failed, the call is tried again as [`Retries`]
+/// allow, and replacements come after growing pauses.
 ///
 /// It is always ready: a call waits while the first connections are being made. Clones share the
 /// connections.
@@ -209,8 +210,8 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
             let (mut guard, link, mut service) = linked?;
             let ready = limit.of(poll_fn(|cx| service.poll_ready(cx))).await;
             let ready = ready.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
-            if ready.is_err() {
-                self.links.broke(&guard.node().id, &link);
+            if let Err(error) = ready {
+                self.lost(&mut guard, &link, error.into(), &mut attempts)?;
                 continue;
             }
             if attempts.is_another_left() {
@@ -218,6 +219,9 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
             }
             let result = limit.of(service.call(request)).await;
             let result = result.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
+            if result.is_ok() {
+                link.answered();
+            }
             let ending = self.policy.ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.take()
@@ -312,6 +316,30 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         prospect
     }
 
+    /// A connection takes no more calls, and is replaced. The call may go elsewhere: at no cost if the
+    /// connection may break, else as after an attempt that the node has not seen.
+    fn lost(
+        &self,
+        guard: &mut Guard,
+        link: &Arc<Link<S>>,
+        error: BoxError,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<(), CallError> {
+        let may_break = link.may_break();
+        let fault = Fault::from(error);
+        let is_news = self.links.broke(&guard.node().id, link, &fault);
+        if may_break {
+            return Ok(());
+        }
+        if is_news {
+            guard.report(Outcome::Failure);
+        }
+        if attempts.again(guard, Ending::Unsent, || true) {
+            return Ok(());
+        }
+        Err(CallError::failed(&self.selector, guard, fault.into()))
+    }
+
     /// The call ends here; a node that has it has failed.
     fn timed_out(&self, over: &Over, guard: Option<&mut Guard>) -> CallError {
         CallError::TimedOut {
@@ -324,7 +352,7 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         }
     }
 
-    fn unreachable(&self, source: Arc<dyn Error + Send + Sync>) -> CallError {
+    fn unreachable(&self, source: Fault) -> CallError {
         let service = Arc::clone(self.selector.subscription().name());
         CallError::Unreachable { service, source }
     }
@@ -334,7 +362,7 @@ enum Prospect {
     /// One is being connected to.
     Soon,
     /// They can't be connected to.
-    Failing(Arc<dyn Error + Send + Sync>),
+    Failing(Fault),
     /// There are none.
     Gone,
 }

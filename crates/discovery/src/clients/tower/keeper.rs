@@ -3,20 +3,21 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    sync::mpsc,
+    task::{AbortHandle, JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tower_service::Service;
 use tracing::debug;
 use vine_registry::Node;
 
-use super::links::{Broken, Link, Links, State, Table};
+use super::links::{Broken, Fault, LONGEST_PAUSE, Link, Links, State, Table};
 use crate::{Peer, Selector, Updates, clients::BoxError};
 
 /// Keeps a connection to each node that calls may go to.
 pub(super) struct Keeper<M: Service<Arc<Node>>> {
     links: Arc<Links<M::Response>>,
-    broken: Broken<M::Response>,
+    broken: mpsc::UnboundedReceiver<Broken<M::Response>>,
     selector: Selector,
     updates: Updates,
     make: M,
@@ -31,7 +32,7 @@ type Attempt<S> = (Arc<Node>, Result<S, BoxError>);
 
 struct Wanted {
     node: Arc<Node>,
-    /// Attempts in a row that failed.
+    /// Attempts in a row that failed, or whose connection was of no use.
     failures: u32,
     attempt: Option<AbortHandle>,
 }
@@ -45,7 +46,7 @@ where
 {
     pub(super) fn new(
         links: Arc<Links<M::Response>>,
-        broken: Broken<M::Response>,
+        broken: mpsc::UnboundedReceiver<Broken<M::Response>>,
         selector: Selector,
         make: M,
         timeout: Duration,
@@ -66,13 +67,11 @@ where
         loop {
             tokio::select! {
                 peers = self.updates.next() => self.follow(&peers),
-                Some(attempt) = self.attempts.join_next() => {
-                    // Else it was given up: the node is gone.
-                    if let Ok((node, result)) = attempt {
-                        self.ended(&node, result);
-                    }
-                }
-                Some((id, link)) = self.broken.recv() => self.mend(&id, &link),
+                Some(attempt) = self.attempts.join_next() => match attempt {
+                    Ok((node, result)) => self.ended(&node, result),
+                    Err(error) => self.broke_off(error),
+                },
+                Some(broken) = self.broken.recv() => self.mend(&broken),
             }
         }
     }
@@ -90,7 +89,7 @@ where
                     drop(gone);
                     table.insert(
                         Arc::clone(&node.id),
-                        Link::new(&node.address, State::Connecting),
+                        Link::new(&node.address, State::Connecting, 0),
                     );
                     let attempt = self.attempt(node, Duration::ZERO);
                     Wanted {
@@ -132,45 +131,75 @@ where
         if wanted.node.address != node.address {
             return;
         }
-        let state = match result {
+        match result {
             Ok(service) => {
-                (wanted.failures, wanted.attempt) = (0, None);
+                wanted.attempt = None;
                 debug!(id = %node.id, address = %node.address, "connected");
-                State::Connected(service)
+                self.put(node, State::Connected(service));
             }
             Err(error) => {
-                wanted.failures += 1;
-                let (node, pause) = (Arc::clone(&wanted.node), pause(wanted.failures));
-                debug!(id = %node.id, address = %node.address, error, "can't connect");
-                let attempt = self.attempt(&node, pause);
-                if let Some(wanted) = self.wanted.get_mut(&node.id) {
-                    wanted.attempt = Some(attempt);
-                }
+                let node = Arc::clone(&wanted.node);
                 self.report(&node);
-                State::Failing(error.into())
+                self.failed(&node, error.into());
             }
+        }
+    }
+
+    /// An attempt ended without a result: by a panic, if it was not given up as the node is gone.
+    fn broke_off(&mut self, error: JoinError) {
+        let is_its = |wanted: &&Wanted| {
+            let attempt = wanted.attempt.as_ref();
+            attempt.is_some_and(|attempt| attempt.id() == error.id())
         };
-        self.put(node, state);
+        if let Some(wanted) = self.wanted.values().find(is_its) {
+            let node = Arc::clone(&wanted.node);
+            self.failed(&node, Arc::new(error));
+        }
     }
 
     /// Replaces a link that broke, unless that is done.
-    fn mend(&mut self, id: &Arc<str>, broken: &Arc<Link<M::Response>>) {
-        let is_current = |link: &Arc<Link<M::Response>>| Arc::ptr_eq(link, broken);
+    fn mend(&mut self, broken: &Broken<M::Response>) {
+        let Broken { id, link, fault } = broken;
+        let is_current = |now: &Arc<Link<M::Response>>| Arc::ptr_eq(now, link);
         let is_current = self.links.table.load().get(id).is_some_and(is_current);
-        let node = match self.wanted.get(id) {
-            Some(wanted) if is_current => Arc::clone(&wanted.node),
-            _ => return,
+        let Some(wanted) = self.wanted.get_mut(id).filter(|_| is_current) else {
+            return;
         };
-        let attempt = self.attempt(&node, Duration::ZERO);
-        if let Some(wanted) = self.wanted.get_mut(id) {
+        let node = Arc::clone(&wanted.node);
+        if link.may_break() {
+            wanted.failures = u32::from(!link.was_of_use());
+            self.attempt_again(&node, Duration::ZERO);
+            self.put(&node, State::Connecting);
+        } else {
+            self.failed(&node, Arc::clone(fault));
+        }
+    }
+
+    /// Connects to a node anew after a pause, which grows each time.
+    fn failed(&mut self, node: &Arc<Node>, fault: Fault) {
+        let Some(wanted) = self.wanted.get_mut(&node.id) else {
+            return;
+        };
+        wanted.failures = wanted.failures.saturating_add(1);
+        let pause = pause(wanted.failures);
+        debug!(id = %node.id, address = %node.address, error = &*fault, ?pause, "no connection");
+        self.attempt_again(node, pause);
+        self.put(node, State::Failing(fault));
+    }
+
+    fn attempt_again(&mut self, node: &Arc<Node>, pause: Duration) {
+        let attempt = self.attempt(node, pause);
+        if let Some(wanted) = self.wanted.get_mut(&node.id) {
             wanted.attempt = Some(attempt);
         }
-        self.put(&node, State::Connecting);
     }
 
     fn put(&self, node: &Arc<Node>, state: State<M::Response>) {
+        let wanted = self.wanted.get(&node.id);
+        let failures = wanted.map_or(0, |wanted| wanted.failures);
         let mut table = Table::clone(&self.links.table.load());
-        table.insert(Arc::clone(&node.id), Link::new(&node.address, state));
+        let link = Link::new(&node.address, state, failures);
+        table.insert(Arc::clone(&node.id), link);
         self.publish(table);
     }
 
@@ -198,8 +227,8 @@ impl Drop for Wanted {
     }
 }
 
-/// From 50 ms, twice as long each time, to 5 s, of which a random half is left out.
+/// From 50 ms, twice as long each time, up to the longest, of which a random half is left out.
 fn pause(failures: u32) -> Duration {
-    let full = Duration::from_millis(50 << (failures - 1).min(7)).min(Duration::from_secs(5));
+    let full = Duration::from_millis(50 << failures.saturating_sub(1).min(7)).min(LONGEST_PAUSE);
     full / 2 + full.mul_f64(fastrand::f64() / 2.0)
 }
