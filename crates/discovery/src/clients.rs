@@ -31,7 +31,7 @@ mod hosts;
 pub mod http;
 #[cfg(feature = "hyper")]
 pub mod hyper;
-#[cfg(feature = "hyper")]
+#[cfg(any(feature = "hyper", feature = "tower"))]
 mod local;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -1,7 +1,9 @@
 //! Connections that are of no use.
 
 use std::{
+    error::Error,
     future::{Ready, ready},
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +15,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tower::{Service, service_fn};
 use vine_discovery::{
-    Ejection, Fallback, RoundRobin, Selector, Verdict,
+    Cache, Ejection, Fallback, RoundRobin, Selector, Verdict,
     clients::{
         BoxError, CallError, Retries,
         tower::{Balanced, Once},
@@ -21,7 +23,10 @@ use vine_discovery::{
 };
 use vine_registry::Node;
 
-use crate::world::{NAME, World, balanced, cache, selector};
+use crate::{
+    faulty::Faulty,
+    world::{NAME, World, balanced, cache, model, selector},
+};
 
 /// A connection that may never become ready.
 #[derive(Clone)]
@@ -82,7 +87,7 @@ async fn a_connection_that_is_never_ready_ends_the_call_and_is_remade_ever_more_
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(60) {
             let error = client.call(0).await.unwrap_err();
-            assert!(error.to_string().contains("hung up"), "{error}");
+            assert_eq!(error.source().unwrap().to_string(), "hung up");
             sleep(Duration::from_millis(5)).await;
         }
         let made = made.lock().unwrap();
@@ -147,10 +152,8 @@ async fn an_attempt_to_connect_that_panics_has_failed() {
     let mut client = Balanced::builder(selector(&cache)).build(service_fn(connect));
     let error = client.call(0).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
-    assert!(
-        error.to_string().contains("the connector has a fault"),
-        "{error}"
-    );
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("the connector has a fault"), "{cause}");
     let start = Instant::now();
     while client.call(0).await.is_err() {
         assert!(
@@ -160,4 +163,28 @@ async fn an_attempt_to_connect_that_panics_has_failed() {
         sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(attempts.load(Ordering::Relaxed), 4);
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn what_this_process_lacks_is_reported_of_no_node() {
+    let registry = Faulty::with([model("refusing starved")]);
+    let cache = Cache::new(registry.clone());
+    let connect = |node: Arc<Node>| {
+        let error: BoxError = match &*node.id {
+            "refusing" => io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+            // EMFILE.
+            _ => io::Error::other(io::Error::from_raw_os_error(24)).into(),
+        };
+        ready(Err::<Fickle, _>(error))
+    };
+    let mut client = Balanced::builder(selector(&cache)).build(service_fn(connect));
+    let error = client.call(0).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+    sleep(Duration::from_secs(60)).await;
+    let reported = registry.state().unreachable.clone();
+    assert!(!reported.is_empty());
+    for node in reported {
+        assert_eq!(&*node.id, "refusing");
+    }
 }

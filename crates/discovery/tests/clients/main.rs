@@ -6,6 +6,9 @@ mod balanced;
 mod connections;
 mod discover;
 mod faults;
+#[allow(dead_code, reason = "this needs less of it")]
+#[path = "../discovery/faulty.rs"]
+mod faulty;
 mod grpc;
 mod http;
 mod redirects;

@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     Guard, NoNode, Outcome, Peer, Pick, Selector,
-    clients::{Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries},
+    clients::{
+        Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries, local::is_local,
+    },
 };
 
 /// A tower service that calls the nodes of a selector: it keeps a connection to each, made in the
@@ -331,7 +333,7 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         if may_break {
             return Ok(());
         }
-        if is_news {
+        if is_news && !is_local(&*fault) {
             guard.report(Outcome::Failure);
         }
         if attempts.again(guard, Ending::Unsent, || true) {

@@ -12,7 +12,10 @@ use tracing::debug;
 use vine_registry::Node;
 
 use super::links::{Broken, Fault, LONGEST_PAUSE, Link, Links, State, Table};
-use crate::{Peer, Selector, Updates, clients::BoxError};
+use crate::{
+    Peer, Selector, Updates,
+    clients::{BoxError, local::is_local},
+};
 
 /// Keeps a connection to each node that calls may go to.
 pub(super) struct Keeper<M: Service<Arc<Node>>> {
@@ -139,7 +142,9 @@ where
             }
             Err(error) => {
                 let node = Arc::clone(&wanted.node);
-                self.report(&node);
+                if !is_local(&*error) {
+                    self.report(&node);
+                }
                 self.failed(&node, error.into());
             }
         }
