@@ -3,6 +3,7 @@
 mod connect;
 mod deadline;
 mod policy;
+mod source;
 mod tls;
 
 use std::{
@@ -18,7 +19,12 @@ use ::tonic::{Status, body::Body};
 use tower_service::Service;
 use vine_registry::{Result, TlsOptions};
 
-use self::{connect::Connect, connect::Connection, policy::Grpc, tls::Tls};
+use self::{
+    connect::{Connect, Connection},
+    policy::Grpc,
+    source::{Fault, Source},
+    tls::Tls,
+};
 use super::{
     CallError, Retries,
     http::{Held, Replay},
@@ -48,10 +54,11 @@ use crate::{Cache, LeastLoaded, Selector};
 /// of his own.
 ///
 /// # Errors
-/// Of a call: `UNAVAILABLE` if there is no node or none can be connected to; what became of the last
-/// attempt otherwise. A timeout (`tonic::Request::set_timeout`) holds for all attempts together,
+/// Of a call: `UNAVAILABLE` if there is no node, none can be connected to, or the connection breaks; what
+/// the node answers otherwise. A timeout (`tonic::Request::set_timeout`) holds for all attempts together,
 /// until an answer begins, and ends with `DEADLINE_EXCEEDED`; it counts as a failure of the node that the
-/// call was at.
+/// call was at. What breaks off the request itself is given back as it is (`OUT_OF_RANGE` for a message
+/// that is larger than the client may send), and says nothing of the node.
 ///
 /// ```no_run
 /// # fn channel(cache: vine_discovery::Cache) {
@@ -63,9 +70,12 @@ use crate::{Cache, LeastLoaded, Selector};
 /// ```
 #[derive(Clone)]
 pub struct Channel {
-    balanced: Balanced<Connection, Request<Replay<Body>>, Grpc>,
+    balanced: Balanced<Connection, Call, Grpc>,
     origin: Uri,
 }
+
+/// A request on its way to a node.
+type Call = Request<Replay<Source>>;
 
 /// A call of a [`Channel`].
 pub type CallFuture =
@@ -192,7 +202,8 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> CallFuture {
-        let mut request = request.map(Replay::new);
+        let fault = Fault::default();
+        let mut request = request.map(|body| Replay::new(Source::new(body, &fault)));
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = self.origin.scheme().cloned();
         parts.authority = self.origin.authority().cloned();
@@ -206,7 +217,10 @@ impl Service<Request<Body>> for Channel {
         let agent = HeaderValue::from_static(concat!("vine-rs/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().entry(USER_AGENT).or_insert(agent);
         let call = self.balanced.call(request);
-        Box::pin(async move { call.await.map_err(|error| status(&error)) })
+        Box::pin(async move {
+            let result = call.await;
+            result.map_err(|error| fault.get().unwrap_or_else(|| status(&error)))
+        })
     }
 }
 

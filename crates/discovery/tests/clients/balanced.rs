@@ -13,12 +13,15 @@ use tokio::{
 };
 use tower::Service;
 use vine_discovery::{
-    Fallback, NoNode, Verdict,
+    Ejection, NoNode, Selector,
     clients::{BoxError, CallError, Retries, tower::Balanced},
 };
 use vine_registry::{Node, RegistryExt, Service as Model};
 
-use crate::world::{Connection, Even, NAME, World, balanced, cache, model, selector};
+use crate::world::{
+    Connection, Even, NAME, World, balanced, balanced_by, cache, is_ejected, model, selector,
+    until_ejected,
+};
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_spread_over_connections_that_are_kept() {
@@ -202,19 +205,7 @@ async fn a_node_that_hangs_gets_no_more_calls_after_five_that_took_too_long() {
             Err(error) => panic!("{error}"),
         }
     }
-    let is_out = |client: &Balanced<_, _, _>| {
-        let explained = client.selector().explain();
-        explained
-            .iter()
-            .any(|one| one.verdict == Verdict::Fallback(Fallback::Ejected))
-    };
-    let mut updates = client.selector().updates();
-    let ejected = async {
-        while !is_out(&client) {
-            updates.next().await;
-        }
-    };
-    timeout(Duration::from_secs(60), ejected).await.unwrap();
+    until_ejected(client.selector(), "a").await;
     for _ in 0..30 {
         client.call(0).await.unwrap();
     }
@@ -233,4 +224,31 @@ async fn time_runs_while_nothing_is_connected() {
         matches!(error, CallError::TimedOut { node: None, .. }),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_is_neither_a_success_nor_a_failure() {
+    let (cache, world) = (cache("a").await, World::default());
+    let hour = Duration::from_secs(3600);
+    let ejection = Ejection::new().with_times(hour, hour).with_max_share(1.0);
+    let selector = Selector::builder(cache.subscribe(NAME))
+        .ejection(ejection.with_failures(2))
+        .build();
+    let mut client = balanced_by(selector.clone(), &world, Retries::none());
+    for _ in 0..2 {
+        assert!(!is_ejected(&selector, "a"));
+        world.change(|hosts| hosts.hanging.insert("a:1".to_owned()));
+        for _ in 0..3 {
+            let call = timeout(Duration::from_millis(500), client.call(1)).await;
+            assert!(call.is_err());
+        }
+        assert!(!is_ejected(&selector, "a"), "they are no failures");
+        world.change(|hosts| {
+            hosts.hanging.clear();
+            hosts.failing.insert("a:1".to_owned());
+        });
+        client.call(1).await.unwrap_err();
+    }
+    // The second failure is the second in a row: what came between is no success.
+    until_ejected(&selector, "a").await;
 }

@@ -4,90 +4,16 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::oneshot,
-    task::JoinHandle,
 };
-use tonic::{
-    Code, Request,
-    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
-};
-use tonic_health::{
-    ServingStatus,
-    pb::{HealthCheckRequest, health_client::HealthClient},
-    server::{HealthReporter, health_reporter},
-};
+use tonic::{Code, Request, transport::Identity};
+use tonic_health::{ServingStatus, pb::health_client::HealthClient};
 use vine_discovery::{
-    Cache, ConsistentHash, Ejection, Fallback, Pick, RoundRobin, Selector, Verdict,
+    Cache, ConsistentHash, Pick, RoundRobin, Selector,
     clients::{http::Key, tonic::Channel},
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service, TlsOptions};
 
-const NAME: &str = "go.vine.test";
-
-/// Longer than connecting takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A gRPC server that tells its health.
-struct Backend {
-    node: Node,
-    health: HealthReporter,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<()>,
-}
-
-impl Backend {
-    async fn start(id: &str) -> Self {
-        Self::start_with(id, None).await
-    }
-
-    async fn start_with(id: &str, identity: Option<Identity>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let node = Node::new(id, listener.local_addr().unwrap().to_string());
-        let (health, service) = health_reporter();
-        health.set_service_status(id, ServingStatus::Serving).await;
-        let mut server = Server::builder();
-        if let Some(identity) = identity {
-            server = server
-                .tls_config(ServerTlsConfig::new().identity(identity))
-                .unwrap();
-        }
-        let (stop, stopped) = oneshot::channel();
-        let serve = server
-            .add_service(service)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
-                drop(stopped.await)
-            });
-        let server = tokio::spawn(async move { serve.await.unwrap() });
-        Self {
-            node,
-            health,
-            stop,
-            server,
-        }
-    }
-}
-
-async fn cache<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Cache {
-    let cache = Cache::new(MemoryRegistry::new());
-    let nodes = backends.into_iter().map(|backend| backend.node.clone());
-    cache
-        .register(Service::new(NAME, "v1").with_nodes(nodes))
-        .await
-        .unwrap();
-    cache
-}
-
-fn check(service: &str) -> HealthCheckRequest {
-    HealthCheckRequest {
-        service: service.to_owned(),
-    }
-}
-
-fn round_robin(cache: &Cache) -> Channel {
-    let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());
-    let builder = Channel::builder(selector.build()).connect_timeout(PATIENCE);
-    builder.build().unwrap()
-}
+use crate::backend::{Backend, NAME, PATIENCE, cache, check, round_robin};
 
 #[tokio::test]
 async fn a_generated_client_calls_by_name() {
@@ -254,46 +180,6 @@ async fn a_timeout_holds_for_the_whole_call() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-}
-
-#[tokio::test]
-async fn a_node_that_hangs_is_ejected_by_timeouts() {
-    let backends = [Backend::start("a").await, Backend::start("b").await];
-    // Connections are taken by the system, and nobody reads.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let cache = cache(&backends).await;
-    let hung = Node::new("hung", listener.local_addr().unwrap().to_string());
-    let hung = Service::new(NAME, "v1").with_node(hung);
-    cache.register(hung).await.unwrap();
-    let hour = Duration::from_secs(3600);
-    let selector = Selector::builder(cache.subscribe(NAME))
-        .strategy(RoundRobin::new())
-        .ejection(Ejection::new().with_times(hour, hour));
-    let channel = Channel::builder(selector.build()).connect_timeout(PATIENCE);
-    let channel = channel.build().unwrap();
-    let selector = channel.selector().clone();
-    let mut client = HealthClient::new(channel);
-    let mut check_within = async |timeout| {
-        let mut request = Request::new(check(""));
-        request.set_timeout(timeout);
-        client.check(request).await
-    };
-    let is_out = || {
-        let mut explained = selector.explain().into_iter();
-        let hung = explained.find(|one| &*one.node.id == "hung");
-        hung.is_some_and(|hung| hung.verdict == Verdict::Fallback(Fallback::Ejected))
-    };
-    let mut late = 0;
-    while !is_out() {
-        if let Err(status) = check_within(Duration::from_millis(300)).await {
-            assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-            late += 1;
-            assert!(late < 100, "it gets calls still");
-        }
-    }
-    for _ in 0..30 {
-        check_within(PATIENCE).await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod backend;
 mod balanced;
 mod connections;
 mod discover;
@@ -10,6 +11,7 @@ mod faults;
 #[path = "../discovery/faulty.rs"]
 mod faulty;
 mod grpc;
+mod grpc_outcomes;
 mod http;
 mod redirects;
 mod retries;

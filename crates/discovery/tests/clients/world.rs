@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
 use tower::{Service, service_fn};
 use vine_discovery::{
-    Cache, RoundRobin, Selector,
+    Cache, Fallback, RoundRobin, Selector, Verdict,
     clients::{
         BoxError, Ending, Retries,
         tower::{Balanced, Policy},
@@ -163,10 +164,36 @@ pub(crate) fn balanced(
     world: &World,
     retries: Retries,
 ) -> Balanced<Connection, u32, Even> {
+    balanced_by(selector(cache), world, retries)
+}
+
+pub(crate) fn balanced_by(
+    selector: Selector,
+    world: &World,
+    retries: Retries,
+) -> Balanced<Connection, u32, Even> {
     let world = world.clone();
     let connect = move |node: Arc<Node>| ready(world.connect(&node.address));
-    Balanced::builder(selector(cache))
+    Balanced::builder(selector)
         .policy(Even)
         .retries(retries)
         .build(service_fn(connect))
+}
+
+/// Whether calls pass over the node, as it failed.
+pub(crate) fn is_ejected(selector: &Selector, id: &str) -> bool {
+    let mut explained = selector.explain().into_iter();
+    let node = explained.find(|one| &*one.node.id == id);
+    node.is_some_and(|node| node.verdict == Verdict::Fallback(Fallback::Ejected))
+}
+
+/// Waits for that.
+pub(crate) async fn until_ejected(selector: &Selector, id: &str) {
+    let mut updates = selector.updates();
+    let ejected = async {
+        while !is_ejected(selector, id) {
+            updates.next().await;
+        }
+    };
+    timeout(Duration::from_secs(60), ejected).await.unwrap();
 }

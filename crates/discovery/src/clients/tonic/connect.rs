@@ -9,15 +9,14 @@ use ::hyper::{
     client::conn::http2::{Builder, SendRequest},
     rt::{Read, Write},
 };
-use ::tonic::body::Body;
-use http::{Request, Response};
+use http::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower_service::Service;
 use tracing::debug;
 use vine_registry::Node;
 
-use super::tls::Tls;
+use super::{Call, source::Source, tls::Tls};
 use crate::clients::{
     BoxError,
     http::{Held, Replay},
@@ -32,7 +31,7 @@ pub(super) struct Connect {
 
 /// A connection to a node. When the last clone is dropped, it ends after the calls under way.
 #[derive(Clone)]
-pub(crate) struct Connection(SendRequest<Replay<Body>>);
+pub(crate) struct Connection(SendRequest<Replay<Source>>);
 
 impl Connect {
     pub(super) fn new(tls: Option<Tls>, keep_alive: Option<(Duration, Duration)>) -> Self {
@@ -83,7 +82,7 @@ impl Service<Arc<Node>> for Connect {
     }
 }
 
-impl Service<Request<Replay<Body>>> for Connection {
+impl Service<Call> for Connection {
     type Response = Response<Held<::hyper::body::Incoming>>;
     type Error = ::hyper::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ::hyper::Error>> + Send>>;
@@ -92,7 +91,7 @@ impl Service<Request<Replay<Body>>> for Connection {
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Replay<Body>>) -> Self::Future {
+    fn call(&mut self, request: Call) -> Self::Future {
         let answer = self.0.send_request(request);
         Box::pin(async move { Ok(answer.await?.map(Held::new)) })
     }

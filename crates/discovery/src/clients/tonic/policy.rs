@@ -1,15 +1,15 @@
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use ::hyper::body::Incoming;
-use ::tonic::{Code, body::Body};
-use http::{Request, Response};
+use ::tonic::Code;
+use http::Response;
 
-use super::deadline;
+use super::{Call, deadline};
 use crate::{
     Guard,
     clients::{
         Ending,
-        http::{Held, Idempotent, Key, Replay, copy, was_not_sent},
+        http::{Held, Idempotent, Key, copy, was_not_sent},
         tower::Policy,
     },
 };
@@ -26,7 +26,6 @@ impl Grpc {
     }
 }
 
-type Call = Request<Replay<Body>>;
 type Answer = Response<Held<Incoming>>;
 
 impl Policy<Call, Answer, hyper::Error> for Grpc {
@@ -55,6 +54,7 @@ impl Policy<Call, Answer, hyper::Error> for Grpc {
         match result {
             Ok(answer) => of_answer(answer),
             Err(error) if was_not_sent(error) => Ending::Unsent,
+            Err(error) if was_aborted(error) => Ending::Aborted,
             Err(_) => Ending::Failed,
         }
     }
@@ -75,4 +75,14 @@ fn of_answer(answer: &Answer) -> Ending {
         _ if answer.status().is_server_error() => Ending::Failed,
         _ => Ending::Answered,
     }
+}
+
+/// Whether this side reset the stream, as the body of the request broke off: the stream ended in an
+/// error, or a message is larger than may be sent.
+fn was_aborted(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    // What h2 resets by itself is the node's fault.
+    cause.is_some_and(|cause: &h2::Error| {
+        cause.is_reset() && !cause.is_remote() && !cause.is_library()
+    })
 }
