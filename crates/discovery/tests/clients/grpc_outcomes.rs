@@ -14,10 +14,13 @@ use tonic::{
     codegen::BoxStream,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse,
-    health_client::HealthClient,
-    health_server::{Health, HealthServer},
+use tonic_health::{
+    ServingStatus,
+    pb::{
+        HealthCheckRequest, HealthCheckResponse,
+        health_client::HealthClient,
+        health_server::{Health, HealthServer},
+    },
 };
 use vine_discovery::{
     Cache, Ejection, RoundRobin, Selector,
@@ -83,6 +86,30 @@ async fn a_request_that_may_not_be_sent_is_no_fault_of_the_node() {
         assert_eq!(status.code(), Code::OutOfRange, "{status}");
     }
     // What is reported is taken in by now.
+    assert!(!is_ejected(&selector, "a"));
+}
+
+#[tokio::test]
+async fn a_stream_counts_as_under_way_until_its_end() {
+    let mut backend = Backend::start("a").await;
+    let channel = strict(&cache([&backend]).await, 1);
+    let selector = channel.selector().clone();
+    let under_way = || selector.peers()[0].in_flight();
+    let mut client = HealthClient::new(channel);
+    let mut first = client.watch(check("a")).await.unwrap().into_inner();
+    let second = client.watch(check("a")).await.unwrap().into_inner();
+    assert_eq!(first.message().await.unwrap().unwrap().status, 1);
+    assert_eq!(under_way(), 2);
+    drop(second);
+    assert_eq!(under_way(), 1);
+    let serving = ServingStatus::NotServing;
+    backend.health.set_service_status("a", serving).await;
+    assert_eq!(first.message().await.unwrap().unwrap().status, 2);
+    assert_eq!(under_way(), 1);
+    backend.health.clear_service_status("a").await;
+    while let Some(_status) = first.message().await.unwrap() {}
+    assert_eq!(under_way(), 0, "though the stream is not dropped");
+    client.check(check("")).await.unwrap();
     assert!(!is_ejected(&selector, "a"));
 }
 

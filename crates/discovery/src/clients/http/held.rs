@@ -44,7 +44,13 @@ impl<B: Body + Unpin> Body for Held<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = frame {
+        let is_over = match &frame {
+            // Not all readers ask once more after what they know to be the last.
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.body.is_end_stream(),
+            Poll::Ready(None | Some(Err(_))) => true,
+            Poll::Pending => false,
+        };
+        if is_over {
             (self.guard, self.kept) = (None, None);
         }
         frame
