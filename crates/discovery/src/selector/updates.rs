@@ -30,6 +30,15 @@ impl Updates {
         let _ = self.published.changed().await;
         self.selector.peers()
     }
+
+    /// As [`next`](Self::next), without those that get calls only when no other is left.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn next_preferred(&mut self) -> Vec<Peer> {
+        let _ = self.published.changed().await;
+        let table = self.selector.0.core.table.load();
+        let first = table.tiers.first();
+        first.map_or_else(Vec::new, |tier| tier.peers.iter().cloned().collect())
+    }
 }
 
 impl fmt::Debug for Updates {

@@ -16,6 +16,10 @@ use crate::{Peer, Selector};
 /// The nodes of a selector for tower's own balancers, keyed by the id of the node: a
 /// [`tower::discover::Discover`](::tower::discover::Discover).
 ///
+/// These are the nodes that the selector prefers: those of another zone, ejected ones and suspects are
+/// inserted when there is nothing better, and removed when there is. The balancer takes all that it knows
+/// for equal.
+///
 /// A node whose address or version changed is inserted anew. Nothing is reported to the selector, so
 /// nodes that fail are the balancer's affair.
 ///
@@ -42,12 +46,12 @@ pub struct Discover<S>(Pin<Box<dyn Stream<Item = Item<S>> + Send>>);
 type Item<S> = Result<Change<Arc<str>, S>, Infallible>;
 
 impl<S: Send + 'static> Discover<S> {
-    /// Tells of the nodes that calls may go to, each as the service that `make` makes for it.
+    /// Tells of the nodes that the selector prefers, each as the service that `make` makes for it.
     #[must_use]
     pub fn new(selector: Selector, make: impl FnMut(&Peer) -> S + Send + 'static) -> Self {
         let state = (selector.updates(), make, HashMap::new());
         let changes = stream::unfold(state, |(mut updates, mut make, known)| async move {
-            let peers = updates.next().await;
+            let peers = updates.next_preferred().await;
             let (changes, known) = changes(&known, peers, &mut make);
             Some((stream::iter(changes), (updates, make, known)))
         });
@@ -66,16 +70,17 @@ fn changes<S>(
         .into_iter()
         .map(|peer| (Arc::clone(&peer.node().id), peer))
         .collect();
-    let gone = known.keys().filter(|id| !now.contains_key(*id));
-    let mut changes: Vec<_> = gone.map(|id| Ok(Change::Remove(Arc::clone(id)))).collect();
-    for (id, peer) in &now {
-        let is_same = |old: &Peer| {
+    let is_other = |(id, peer): &(&Arc<str>, &Peer)| {
+        !known.get(*id).is_some_and(|old| {
             old.node().address == peer.node().address && old.version() == peer.version()
-        };
-        if !known.get(id).is_some_and(is_same) {
-            changes.push(Ok(Change::Insert(Arc::clone(id), make(peer))));
-        }
-    }
+        })
+    };
+    let others = now.iter().filter(is_other);
+    let come = others.map(|(id, peer)| Change::Insert(Arc::clone(id), make(peer)));
+    let gone = known.keys().filter(|id| !now.contains_key(*id));
+    // Who comes is told first, so that there is always one where there was one.
+    let changes = come.chain(gone.map(|id| Change::Remove(Arc::clone(id))));
+    let changes = changes.map(Ok).collect();
     (changes, now)
 }
 
