@@ -205,7 +205,6 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         let key = self.policy.key(&request);
         let limit = Limit::new(self.policy.timeout(&request));
         let mut attempts = Attempts::new(&self.budget);
-        let mut spare = None;
         loop {
             let linked = limit.of(self.link(&mut attempts, key)).await;
             let linked = linked.map_err(|over| self.timed_out(&over, None))?;
@@ -216,9 +215,8 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
                 self.lost(&mut guard, &link, error.into(), &mut attempts)?;
                 continue;
             }
-            if attempts.is_another_left() {
-                spare = self.policy.copy(&request);
-            }
+            let copy = || self.policy.copy(&request);
+            let spare = attempts.is_another_left().then(copy).flatten();
             let result = limit.of(service.call(request)).await;
             let result = result.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
             if result.is_ok() {
@@ -226,7 +224,7 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
             }
             let ending = self.policy.ending(result.as_ref());
             ending.report(&mut guard);
-            if let Some(next) = spare.take()
+            if let Some(next) = spare
                 && self.policy.is_whole(&next)
                 && attempts.again(&guard, ending, || self.policy.is_idempotent(&next))
             {

@@ -88,20 +88,17 @@ where
             let node = peer.node();
             let mut wanted = match old.remove(&node.id) {
                 Some(wanted) if wanted.node.address == node.address => wanted,
-                gone => {
-                    drop(gone);
-                    table.insert(
-                        Arc::clone(&node.id),
-                        Link::new(&node.address, State::Connecting, 0),
-                    );
-                    let attempt = self.attempt(node, Duration::ZERO);
+                _ => {
+                    let link = Link::new(&node.address, State::Connecting, 0);
+                    table.insert(Arc::clone(&node.id), link);
                     Wanted {
                         node: Arc::clone(node),
                         failures: 0,
-                        attempt: Some(attempt),
+                        attempt: Some(self.attempt(node, Duration::ZERO)),
                     }
                 }
             };
+            // Its metadata may be other ones.
             wanted.node = Arc::clone(node);
             self.wanted.insert(Arc::clone(&node.id), wanted);
         }
@@ -109,6 +106,7 @@ where
         self.publish(table);
     }
 
+    /// Begins to connect after a pause.
     fn attempt(&mut self, node: &Arc<Node>, pause: Duration) -> AbortHandle {
         let (node, limit) = (Arc::clone(node), self.timeout);
         let mut make = self.make.clone();
@@ -127,13 +125,12 @@ where
         })
     }
 
+    /// An attempt ended.
     fn ended(&mut self, node: &Arc<Node>, result: Result<M::Response, BoxError>) {
-        let Some(wanted) = self.wanted.get_mut(&node.id) else {
+        let wanted = self.wanted.get_mut(&node.id);
+        let Some(wanted) = wanted.filter(|wanted| wanted.node.address == node.address) else {
             return;
         };
-        if wanted.node.address != node.address {
-            return;
-        }
         match result {
             Ok(service) => {
                 wanted.attempt = None;
@@ -150,7 +147,7 @@ where
         }
     }
 
-    /// An attempt ended without a result: by a panic, if it was not given up as the node is gone.
+    /// An attempt ended without a result: by a panic, or it was given up as its node is gone.
     fn broke_off(&mut self, error: JoinError) {
         let is_its = |wanted: &&Wanted| {
             let attempt = wanted.attempt.as_ref();
@@ -192,6 +189,7 @@ where
         self.put(node, State::Failing(fault));
     }
 
+    /// [`attempt`](Self::attempt), for a node that is wanted already.
     fn attempt_again(&mut self, node: &Arc<Node>, pause: Duration) {
         let attempt = self.attempt(node, pause);
         if let Some(wanted) = self.wanted.get_mut(&node.id) {
