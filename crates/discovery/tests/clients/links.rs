@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, service_fn};
 use vine_discovery::{
     Cache, Ejection, RoundRobin, Selector,
@@ -146,7 +146,8 @@ async fn an_attempt_to_connect_that_panics_has_failed() {
         }
     };
     let mut client = Balanced::builder(selector(&cache)).build(service_fn(connect));
-    let error = client.call(0).await.unwrap_err();
+    let call = timeout(Duration::from_secs(60), client.call(0)).await;
+    let error = call.unwrap().unwrap_err();
     assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
     let cause = error.source().unwrap().to_string();
     assert!(cause.contains("the connector has a fault"), "{cause}");
