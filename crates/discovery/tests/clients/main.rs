@@ -13,7 +13,7 @@ mod faulty;
 mod grpc;
 mod grpc_outcomes;
 mod http;
+mod links;
 mod redirects;
 mod retries;
-mod links;
 mod world;
