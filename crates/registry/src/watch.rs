@@ -21,7 +21,7 @@ pub use fold::Fold;
 pub use publisher::Publisher;
 
 pub(crate) use self::{
-    backlog::{Backlog, Step},
+    backlog::{Backlog, Next, Step},
     queue::Queue,
 };
 

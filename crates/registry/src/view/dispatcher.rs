@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Update,
     telemetry::{Level, Stage, Telemetry, WATCHERS},
-    watch::{Backlog, Change, Queue, push_status},
+    watch::{Backlog, Change, Next, Queue, push_status},
 };
 
 /// What a watcher is interested in.
@@ -93,7 +93,10 @@ impl Dispatcher {
     pub(super) async fn run(mut self) {
         while let Some(lag) = poll_fn(|cx| self.log.poll_take(cx, &mut self.batch)).await {
             self.telemetry.watch_lag(Stage::Dispatch, lag);
-            while let Some(record) = self.batch.pop() {
+            while let Some(next) = self.batch.pop() {
+                let Some(record) = next.into_item() else {
+                    continue;
+                };
                 match record {
                     Record::Edited(edited) => {
                         let Key { namespace, name } = &edited.slot.key;
@@ -178,8 +181,8 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     /// The view is gone, or the runtime: either way nobody says anything more.
     fn drop(&mut self) {
-        while let Some(record) = self.batch.pop() {
-            if let Record::Command(command) = record
+        while let Some(next) = self.batch.pop() {
+            if let Next::Item(Record::Command(command)) = next
                 && let Command::Subscribe(subscriber, _) = *command
             {
                 subscriber.queue.close();

@@ -1,5 +1,8 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{
+        VecDeque,
+        hash_map::{self, HashMap},
+    },
     mem::take,
     sync::Arc,
 };
@@ -13,7 +16,8 @@ const CAPACITY: usize = 1024;
 /// What waits for a reader, in order and in bounded memory.
 ///
 /// When there is too much, a gap follows the first changes: for each service its state before the gap
-/// and after it. The gap becomes a change, the difference of the two, at the moment it is read.
+/// and after it. When the reader gets there the gap is closed, and each service in it becomes a
+/// change, the difference of the two, at the moment it is read.
 ///
 /// What comes out is an `I`: made of a change, or a control, which is put in as it is.
 pub(crate) struct Backlog<I> {
@@ -26,10 +30,31 @@ enum Slot<I> {
     Control(I),
     /// Boxed, since it is rare and large, and there is a backlog for each watcher.
     Gap(Box<Gap>),
+    /// A gap that the reader has got to: what happens from then on comes after it.
+    Closed(Box<hash_map::IntoIter<Key, States>>),
 }
 
-/// By namespace and name: the states before and after.
-type Gap = HashMap<(Arc<str>, Arc<str>), (Services, Services)>;
+type Gap = HashMap<Key, States>;
+
+/// Namespace and name.
+type Key = (Arc<str>, Arc<str>);
+
+/// Before and after.
+type States = (Services, Services);
+
+/// What is next for the reader.
+pub(crate) enum Next<I> {
+    Item(I),
+    Difference(Difference),
+}
+
+/// Two states of a service, whose difference is still to be found: that takes time for a large one,
+/// so not while others wait.
+pub(crate) struct Difference {
+    service: Key,
+    before: Services,
+    after: Services,
+}
 
 /// A change on its way into a backlog: as an item of its own, or as part of a gap.
 pub(crate) trait Step<I> {
@@ -97,37 +122,61 @@ impl<I: From<Change>> Backlog<I> {
         found.and_then(|at| self.slots.remove(at)).is_some()
     }
 
-    pub(crate) fn pop(&mut self) -> Option<I> {
+    /// Takes the next one out, at little cost whatever it is.
+    pub(crate) fn pop(&mut self) -> Option<Next<I>> {
         loop {
             match self.slots.pop_front()? {
                 Slot::Change(item) => {
                     self.changes -= 1;
-                    return Some(item);
+                    return Some(Next::Item(item));
                 }
-                Slot::Control(item) => return Some(item),
-                Slot::Gap(mut gap) => {
-                    let Some(key) = gap.keys().next().cloned() else {
+                Slot::Control(item) => return Some(Next::Item(item)),
+                Slot::Gap(gap) => self
+                    .slots
+                    .push_front(Slot::Closed(Box::new(gap.into_iter()))),
+                Slot::Closed(mut rest) => {
+                    let Some((service, (before, after))) = rest.next() else {
                         continue;
                     };
-                    let Some((before, after)) = gap.remove(&key) else {
-                        continue;
-                    };
-                    self.slots.push_front(Slot::Gap(gap));
-                    let events = diff(&before, &after);
-                    if !events.is_empty() {
-                        let (namespace, name) = key;
-                        let change = Change {
-                            namespace,
-                            name,
-                            before,
-                            after,
-                            events,
-                        };
-                        return Some(change.into());
+                    if rest.len() > 0 {
+                        self.slots.push_front(Slot::Closed(rest));
                     }
+                    return Some(Next::Difference(Difference {
+                        service,
+                        before,
+                        after,
+                    }));
                 }
             }
         }
+    }
+}
+
+impl<I: From<Change>> Next<I> {
+    /// None if there is no difference.
+    pub(crate) fn into_item(self) -> Option<I> {
+        match self {
+            Self::Item(item) => Some(item),
+            Self::Difference(difference) => difference.into_change().map(I::from),
+        }
+    }
+}
+
+impl Difference {
+    fn into_change(self) -> Option<Change> {
+        let Self {
+            service: (namespace, name),
+            before,
+            after,
+        } = self;
+        let events = diff(&before, &after);
+        (!events.is_empty()).then_some(Change {
+            namespace,
+            name,
+            before,
+            after,
+            events,
+        })
     }
 }
 
@@ -138,3 +187,6 @@ fn widen<I>(gap: &mut Gap, step: &impl Step<I>) {
         .and_modify(|(_, last)| *last = after.clone())
         .or_insert_with(|| (before.clone(), after.clone()));
 }
+
+#[cfg(test)]
+mod tests;

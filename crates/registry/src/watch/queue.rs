@@ -4,12 +4,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::sync::Notify;
 
-use super::{Backlog, Change, News};
+use super::{Backlog, Change, News, Next};
 
 /// Changes on their way from one writer to one [`Watcher`](crate::Watcher).
 pub(crate) struct Queue {
@@ -77,6 +77,26 @@ impl Queue {
         cx: &mut Context<'_>,
         known: &mut Option<Waker>,
     ) -> Poll<Option<News>> {
+        loop {
+            let Some(next) = ready!(self.poll_next(cx, known)) else {
+                return Poll::Ready(None);
+            };
+            // Without the lock: the one dispatcher must not wait for this reader.
+            let item = next.into_item();
+            if self.is_stopped() {
+                return Poll::Ready(None);
+            }
+            if item.is_some() {
+                return Poll::Ready(item);
+            }
+        }
+    }
+
+    fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+        known: &mut Option<Waker>,
+    ) -> Poll<Option<Next<News>>> {
         let is_known = known
             .as_ref()
             .is_some_and(|known| known.will_wake(cx.waker()));
@@ -87,8 +107,8 @@ impl Queue {
         if self.is_stopped() {
             return Poll::Ready(None);
         }
-        let item = state.backlog.pop();
-        if item.is_none() && state.closed {
+        let next = state.backlog.pop();
+        if next.is_none() && state.closed {
             return Poll::Ready(None);
         }
         if !is_known {
@@ -99,7 +119,7 @@ impl Queue {
         // that there is none.
         self.is_idle
             .store(state.backlog.is_empty() && !state.closed, Ordering::Release);
-        item.map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
+        next.map_or(Poll::Pending, |next| Poll::Ready(Some(next)))
     }
 
     /// Ends it from the writer's side: what is there can still be read.
@@ -155,5 +175,51 @@ impl fmt::Debug for Queue {
             .field("closed", &state.closed)
             .field("stopped", &self.is_stopped())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Event, Node, Service, Services};
+
+    fn change(before: &Services, nodes: usize) -> Arc<Change> {
+        let nodes = (0..nodes).map(|id| Node::new(id.to_string(), "127.0.0.1:80"));
+        let service = Service::new("s", "v1").with_nodes(nodes);
+        let after: Services = [service.clone()].into_iter().collect();
+        Arc::new(Change {
+            namespace: "vine".into(),
+            name: "s".into(),
+            before: before.clone(),
+            after,
+            events: [Event::new(Action::Create, service)].into(),
+        })
+    }
+
+    #[test]
+    fn nobody_waits_while_a_difference_is_found() {
+        let queue = Queue::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut last = Services::new();
+        let mut late = false;
+        for nodes in 1..=2_000 {
+            let change = change(&last, nodes % 7 + 1);
+            last = change.after.clone();
+            late = queue.push_change(&change);
+        }
+        assert!(late, "there is a gap");
+        let mut known = None;
+        let difference = loop {
+            match queue.poll_next(&mut cx, &mut known) {
+                Poll::Ready(Some(Next::Item(_))) => {}
+                Poll::Ready(Some(difference)) => break difference,
+                other => panic!("{}", other.is_ready()),
+            }
+        };
+        assert!(queue.state.try_lock().is_ok(), "the lock is free");
+        assert!(!queue.push_change(&change(&last, 3)), "in time again");
+        assert!(difference.into_item().is_some());
+        assert!(queue.poll_pop(&mut cx, &mut known).is_ready());
+        assert!(queue.poll_pop(&mut cx, &mut known).is_pending());
     }
 }

@@ -1,0 +1,103 @@
+use std::collections::HashSet;
+
+use super::*;
+use crate::{
+    Action, Event, Fold, Node, Service,
+    watch::{Change, News},
+};
+
+/// What a name was, and what it is now; `port` 0 stands for nothing.
+fn change(name: &str, before: &Services, port: u16) -> Arc<Change> {
+    let service = Service::new(name, "v1").with_node(Node::new("n", format!("127.0.0.1:{port}")));
+    let after: Services = (port > 0).then(|| service.clone()).into_iter().collect();
+    let (action, told) = if after.is_empty() {
+        (Action::Delete, Service::clone(&before[0]))
+    } else if before.is_empty() {
+        (Action::Create, service)
+    } else {
+        (Action::Update, service)
+    };
+    Arc::new(Change {
+        namespace: Arc::clone(&told.namespace),
+        name: name.into(),
+        before: before.clone(),
+        after,
+        events: [Event::new(action, told)].into(),
+    })
+}
+
+/// A backlog without room for more, with the fold of what is in it.
+fn full() -> (Backlog<News>, Fold) {
+    let mut backlog = Backlog::new();
+    let mut truth = Fold::default();
+    for id in 0..CAPACITY {
+        let change = change(&format!("early{id}"), &Services::new(), 1);
+        change
+            .events
+            .iter()
+            .for_each(|event| assert!(truth.apply(event)));
+        assert!(!backlog.push_change(&change));
+    }
+    (backlog, truth)
+}
+
+fn events(backlog: &mut Backlog<News>) -> Vec<Event> {
+    let items = std::iter::from_fn(|| backlog.pop()).filter_map(Next::into_item);
+    let events = items.flat_map(|news| match news {
+        News::Event(event) => vec![event],
+        News::Change(change) => change.events.to_vec(),
+        News::Other(other) => panic!("{other:?}"),
+    });
+    events.collect()
+}
+
+#[test]
+fn a_large_gap_is_walked_through_once_and_in_order() {
+    const SERVICES: usize = 100_000;
+    let (mut backlog, mut truth) = full();
+    let mut note = |change: &Change| change.events.iter().all(|event| truth.apply(event));
+    for id in 0..SERVICES {
+        let name = format!("s{id}");
+        let created = change(&name, &Services::new(), 1);
+        let updated = change(&name, &created.after, 2);
+        assert!(note(&created) && note(&updated));
+        backlog.push_change(&created);
+        backlog.push_change(&updated);
+    }
+    let mut told = Fold::default();
+    for _ in 0..CAPACITY {
+        let Some(Next::Item(News::Event(event))) = backlog.pop() else {
+            panic!("what came early comes first");
+        };
+        assert!(told.apply(&event));
+    }
+    let Some(first @ Next::Difference(_)) = backlog.pop() else {
+        panic!("the gap is next");
+    };
+    let Some(News::Event(first)) = first.into_item() else {
+        panic!("a service was created");
+    };
+    assert!(told.apply(&first));
+    // An iterator can't begin again: each step goes on from the last, in a table that stays.
+    assert!(
+        matches!(backlog.slots.front(), Some(Slot::Closed(rest)) if rest.len() == SERVICES - 1)
+    );
+
+    // What happens now follows the gap, also to services that are still to be told of.
+    for name in ["s0", "s1", "s2"] {
+        let change = change(name, &truth.service("", name), 0);
+        assert!(!backlog.push_change(&change), "{name} is not late");
+        assert!(change.events.iter().all(|event| truth.apply(event)));
+    }
+    let rest = events(&mut backlog);
+    assert_eq!(rest.len(), SERVICES - 1 + 3);
+    let (gap, after) = rest.split_at(SERVICES - 1);
+    let mut names: HashSet<_> = gap.iter().map(|event| &event.service.name).collect();
+    names.insert(&first.service.name);
+    assert_eq!(names.len(), SERVICES, "each once");
+    assert!(gap.iter().all(|event| event.action == Action::Create));
+    assert!(after.iter().all(|event| event.action == Action::Delete));
+    assert!(rest.iter().all(|event| told.apply(event)));
+    assert_eq!(told.services(), truth.services());
+    assert!(backlog.is_empty());
+}
