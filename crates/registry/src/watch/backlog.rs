@@ -1,7 +1,7 @@
 use std::{
     collections::{
         VecDeque,
-        hash_map::{self, HashMap},
+        hash_map::{self, Entry, HashMap},
     },
     mem::take,
     sync::Arc,
@@ -16,8 +16,8 @@ const CAPACITY: usize = 1024;
 /// What waits for a reader, in order and in bounded memory.
 ///
 /// When there is too much, a gap follows the first changes: for each service its state before the gap
-/// and after it. When the reader gets there the gap is closed, and each service in it becomes a
-/// change, the difference of the two, at the moment it is read.
+/// and after it, as long as they are not the same. When the reader gets there the gap is closed, and
+/// each service in it becomes a change, the difference of the two, at the moment it is read.
 ///
 /// What comes out is an `I`: made of a change, or a control, which is put in as it is.
 pub(crate) struct Backlog<I> {
@@ -180,12 +180,21 @@ impl Difference {
     }
 }
 
+/// A service that is again as it was is forgotten, so that names which come and go do not pile up.
 fn widen<I>(gap: &mut Gap, step: &impl Step<I>) {
     let (namespace, name) = step.service();
     let (before, after) = step.states();
-    gap.entry((Arc::clone(namespace), Arc::clone(name)))
-        .and_modify(|(_, last)| *last = after.clone())
-        .or_insert_with(|| (before.clone(), after.clone()));
+    match gap.entry((Arc::clone(namespace), Arc::clone(name))) {
+        Entry::Occupied(known) if known.get().0.ptr_eq(after) => {
+            known.remove();
+        }
+        Entry::Occupied(mut known) => known.get_mut().1 = after.clone(),
+        Entry::Vacant(place) => {
+            if !before.ptr_eq(after) {
+                place.insert((before.clone(), after.clone()));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

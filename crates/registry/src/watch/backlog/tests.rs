@@ -26,6 +26,10 @@ fn change(name: &str, before: &Services, port: u16) -> Arc<Change> {
     })
 }
 
+fn is_there(name: &str) -> Services {
+    change(name, &Services::new(), 1).after.clone()
+}
+
 /// A backlog without room for more, with the fold of what is in it.
 fn full() -> (Backlog<News>, Fold) {
     let mut backlog = Backlog::new();
@@ -41,6 +45,15 @@ fn full() -> (Backlog<News>, Fold) {
     (backlog, truth)
 }
 
+fn in_gap(backlog: &Backlog<News>) -> usize {
+    let sizes = backlog.slots.iter().map(|slot| match slot {
+        Slot::Gap(gap) => gap.len(),
+        Slot::Closed(rest) => rest.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
 fn events(backlog: &mut Backlog<News>) -> Vec<Event> {
     let items = std::iter::from_fn(|| backlog.pop()).filter_map(Next::into_item);
     let events = items.flat_map(|news| match news {
@@ -49,6 +62,39 @@ fn events(backlog: &mut Backlog<News>) -> Vec<Event> {
         News::Other(other) => panic!("{other:?}"),
     });
     events.collect()
+}
+
+#[test]
+fn names_that_come_and_go_unread_do_not_pile_up() {
+    let (mut backlog, truth) = full();
+    let mut most = 0;
+    for id in 0..100_000 {
+        let name = format!("s{id}");
+        let created = change(&name, &Services::new(), 1);
+        assert!(backlog.push_change(&created));
+        most = most.max(in_gap(&backlog));
+        assert!(backlog.push_change(&change(&name, &created.after, 0)));
+    }
+    assert_eq!((most, in_gap(&backlog)), (1, 0));
+    let mut told = Fold::default();
+    for event in events(&mut backlog) {
+        assert!(told.apply(&event), "{event:?}");
+    }
+    assert_eq!(told.services(), truth.services());
+    assert!(backlog.is_empty());
+}
+
+#[test]
+fn what_is_again_the_very_same_is_no_news() {
+    let (mut backlog, _) = full();
+    let there = is_there("s");
+    let updated = change("s", &there, 2);
+    backlog.push_change(&updated);
+    let mut back = Arc::into_inner(change("s", &updated.after, 1)).unwrap();
+    back.after = there;
+    backlog.push_change(&Arc::new(back));
+    assert_eq!(in_gap(&backlog), 0);
+    assert_eq!(events(&mut backlog).len(), CAPACITY);
 }
 
 #[test]
