@@ -120,7 +120,8 @@ impl Store {
         }
     }
 
-    /// Renews what the very same call registered before; says whether there is such a lease.
+    /// Renews what the very same call registered before; says whether there is such a lease. None
+    /// is left of an owner that was closed.
     pub(super) fn renew(
         &self,
         owner: &Owner,
@@ -154,7 +155,7 @@ impl Store {
         ttl: Option<Duration>,
     ) -> Result<()> {
         let mut state = self.lock();
-        state.check_not_lost(owner.id, namespace, service)?;
+        state.party(owner)?.check_not_lost(namespace, service)?;
         if ttl.is_some() && state.expiry.as_ref().is_none_or(JoinHandle::is_finished) {
             let runtime = Handle::try_current().map_err(|_| no_runtime())?;
             state.expiry =
@@ -176,12 +177,16 @@ impl Store {
         service: &Service,
         force: bool,
     ) -> Result<()> {
-        self.lock().deregister(owner.id, namespace, service, force)
+        let mut state = self.lock();
+        state.party(owner)?;
+        state.deregister(owner.id, namespace, service, force)
     }
 
     pub(super) fn watch(&self, owner: &Owner, topic: Topic) -> Result<Watcher> {
         Handle::try_current().map_err(|_| no_runtime())?;
-        Ok(self.lock().view.watch(topic, owner.id.into()))
+        let mut state = self.lock();
+        state.party(owner)?;
+        Ok(state.view.watch(topic, owner.id.into()))
     }
 
     pub(super) fn close(&self, owner: &Owner) {
@@ -274,20 +279,31 @@ impl Lease {
     }
 }
 
-impl State {
-    fn check_not_lost(&self, owner: u32, namespace: &str, service: &Service) -> Result<()> {
-        let lost = self.owners.get(&owner).map(|party| &party.lost);
-        let Some(lost) = lost.filter(|lost| !lost.is_empty()) else {
+impl Party {
+    fn check_not_lost(&self, namespace: &str, service: &Service) -> Result<()> {
+        if self.lost.is_empty() {
             return Ok(());
-        };
+        }
         let mut ids = service.nodes.iter().map(|node| Arc::clone(&node.id));
-        match ids.find(|id| lost.contains(&reference(namespace, service, Arc::clone(id)))) {
+        let lost = |id: &Arc<str>| {
+            let node = reference(namespace, service, Arc::clone(id));
+            self.lost.contains(&node)
+        };
+        match ids.find(lost) {
             Some(id) => Err(Error::Replaced {
                 name: Arc::clone(&service.name),
                 id,
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl State {
+    /// Whoever was closed meanwhile is not known any more: nothing would ever end what it still
+    /// began.
+    fn party(&self, owner: &Owner) -> Result<&Party> {
+        self.owners.get(&owner.id).ok_or(Error::Closed)
     }
 
     /// Gives the deadline of a new lease.

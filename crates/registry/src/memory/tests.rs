@@ -115,3 +115,31 @@ async fn a_handle_that_is_dropped_leaves_its_registrations_and_nothing_else() {
     assert!(registry.get_service("s").await.is_err());
     assert_eq!(registry.0.store.owners(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_to_the_store_behind_close_leaves_nothing() {
+    let registry = MemoryRegistry::new();
+    let handle = registry.handle();
+    let Handle { owner, store, .. } = &*handle.0;
+    let namespace = &handle.0.options.namespace;
+    let (kept, ttl) = (Arc::new(service("kept")), Some(seconds(1)));
+    store.register(owner, namespace, &kept, None).unwrap();
+    assert!(store.renew(owner, namespace, &kept, None));
+
+    // As for calls that saw the handle open, and then had to wait for the lock.
+    handle.close().await.unwrap();
+    assert!(!store.renew(owner, namespace, &kept, None));
+    for ttl in [None, ttl] {
+        let late = store.register(owner, namespace, &kept, ttl);
+        assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+    }
+    let topic = Topic::new(None, None);
+    assert!(matches!(store.watch(owner, topic), Err(Error::Closed)));
+    let late = store.deregister(owner, namespace, &kept, true);
+    assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+
+    assert!(registry.list_services().await.unwrap().is_empty());
+    assert_eq!((store.owners(), store.deadlines()), (1, 0));
+    let tasks = tokio::runtime::Handle::current().metrics();
+    assert_eq!(tasks.num_alive_tasks(), 0, "nothing was begun");
+}
