@@ -1,6 +1,6 @@
 use std::{fmt, net::Ipv6Addr, sync::Arc};
 
-use vine_registry::{Error, Options, Result};
+use vine_registry::{Error, Options, Result, Url};
 
 /// Where etcd listens for clients, unless said otherwise.
 const PORT: u16 = 2379;
@@ -20,6 +20,14 @@ impl Member {
         let secure = options.secure || options.tls.is_some();
         if options.addrs.is_empty() {
             return Ok(vec![Self::parse("127.0.0.1", secure)?]);
+        }
+        // All at once, since a comma in a password makes two addresses of one.
+        let all = options.addrs.join(",");
+        if all.contains('@') {
+            return Err(invalid(
+                &all,
+                "has a user in it; write etcd://user@host, and give the password by --registry.etcd.password, or both as credentials",
+            ));
         }
         let mut members = Vec::new();
         for address in &options.addrs {
@@ -102,6 +110,7 @@ fn split(text: &str) -> Option<(&str, u16)> {
 }
 
 fn invalid(address: &str, reason: impl fmt::Display) -> Error {
+    let address = Url::masked(address);
     Error::invalid_option("registry.address", format!("{address:?} {reason}"))
 }
 
@@ -156,5 +165,22 @@ mod tests {
         }
         let error = members(&["http://h"], true).unwrap_err().to_string();
         assert!(error.contains("https://"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for addrs in [
+            &["root:hunter2@10.0.0.7:2379"][..],
+            &["root:hunter2://@10.0.0.7:2379"],
+            &["etcd://root:hunter2@10.0.0.7:2379"],
+            &["http://root:hunter2@h", "10.0.0.7:2379"],
+            &["root:hun", "ter2@10.0.0.7:2379"],
+        ] {
+            let error = members(addrs, true).unwrap_err().to_string();
+            assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
+            for part in ["***@", "10.0.0.7:2379", "etcd://user@host", "password"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
     }
 }

@@ -40,6 +40,17 @@ impl Url {
     pub fn is_url(text: &str) -> bool {
         split_scheme(text).is_some()
     }
+
+    /// An address as it may be shown: what stands before its last `@` may be a password.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn masked(address: &str) -> Cow<'_, str> {
+        address
+            .rsplit_once('@')
+            .map_or(Cow::Borrowed(address), |(_, host)| {
+                Cow::Owned(format!("***@{host}"))
+            })
+    }
 }
 
 impl FromStr for Url {
@@ -201,6 +212,18 @@ mod tests {
         ] {
             assert!(!Url::is_url(address), "{address}");
             assert!(address.parse::<Url>().is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_stands_before_an_at_is_masked() {
+        for (address, shown) in [
+            ("10.0.0.7:2379", "10.0.0.7:2379"),
+            ("root:hunter2@h", "***@h"),
+            ("http://root:a@b/c@h:1", "***@h:1"),
+            ("root:hun,ter2@h,h2", "***@h,h2"),
+        ] {
+            assert_eq!(Url::masked(address), shown);
         }
     }
 

@@ -134,13 +134,22 @@ fn memory(options: Options) -> Result<MemoryRegistry> {
 }
 
 fn no_server(engine: &str, options: &Options) -> Result<()> {
-    let Some(address) = options.addrs.first() else {
+    if options.addrs.is_empty() {
         return Ok(());
+    }
+    // All at once, since a comma in a password makes two addresses of one.
+    let all = options.addrs.join(",");
+    let remedy = match all.contains('@') {
+        true => {
+            "for etcd write etcd://user@host, and give the password by --registry.etcd.password"
+        }
+        false => "leave it out, or choose another registry",
     };
     Err(Error::invalid_option(
         "registry.address",
         format!(
-            "is {address:?}, but the {engine} registry has no server; leave it out, or choose another registry"
+            "is {:?}, but the {engine} registry has no server; {remedy}",
+            Url::masked(&all)
         ),
     ))
 }
@@ -193,6 +202,15 @@ mod tests {
         let addressed = Options::new().with_addrs(["10.0.0.7:2379"]);
         let message = refusal(registries.open("memory", addressed));
         assert!(message.contains("no server"), "{message}");
+        for addrs in [
+            &["root:hunter2@10.0.0.7:2379"][..],
+            &["root:hun", "ter2@10.0.0.7:2379"],
+        ] {
+            let addressed = Options::new().with_addrs(addrs.iter().copied());
+            let message = refusal(registries.open("memory", addressed));
+            assert!(message.contains("\"***@10.0.0.7:2379\""), "{message}");
+            assert!(message.contains("etcd://user@host"), "{message}");
+        }
         let tuned = Options::new().with_parameter("prot", "1");
         let message = refusal(registries.open("memory", tuned));
         assert!(message.contains("no setting \"prot\""), "{message}");
