@@ -1,9 +1,11 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::{DEFAULT_NAMESPACE, Services};
+use crate::{DEFAULT_NAMESPACE, Services, Url};
 
 /// How a registry is reached. Engines add options of their own in their own crates.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows no password, and of parameters no values.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// Where the registry is, as `host:port`; engines without servers need none.
@@ -37,6 +39,23 @@ impl Default for Options {
             parameters: BTreeMap::new(),
             services: Services::new(),
         }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // All at once, since a comma in a password makes two addresses of one.
+        let addrs = self.addrs.join(",");
+        f.debug_struct("Options")
+            .field("addrs", &Url::masked(&addrs))
+            .field("namespace", &self.namespace)
+            .field("timeout", &self.timeout)
+            .field("secure", &self.secure)
+            .field("tls", &self.tls)
+            .field("credentials", &self.credentials)
+            .field("parameters", &Masked(&self.parameters))
+            .field("services", &self.services)
+            .finish()
     }
 }
 
@@ -104,6 +123,16 @@ impl Options {
     ) -> Self {
         self.services = services.into_iter().collect();
         self
+    }
+}
+
+/// Parameters as they may be shown: any of them may be a secret.
+pub(crate) struct Masked<'a>(pub(crate) &'a BTreeMap<String, String>);
+
+impl fmt::Debug for Masked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = self.0.keys().map(|key| (key, format_args!("***")));
+        f.debug_map().entries(masked).finish()
     }
 }
 

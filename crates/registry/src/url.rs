@@ -2,10 +2,12 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Credentials, Error, Options};
+use crate::{Credentials, Error, Options, options::Masked};
 
 /// A registry as one text: `etcd://user@host:2379,host2/namespace?layout=vine`,
 /// `mdns://?domain=vine`, `memory:`.
+///
+/// `Debug` shows no password, and of parameters no values; `Display` no parameters at all.
 ///
 /// ```
 /// use vine_registry::{Options, Url};
@@ -18,7 +20,7 @@ use crate::{Credentials, Error, Options};
 /// assert!(!format!("{url:?} {url}").contains("secret"));
 /// # Ok::<(), vine_registry::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Url {
     /// The engine, in lower case.
@@ -91,6 +93,18 @@ impl FromStr for Url {
             namespace: (!namespace.is_empty()).then(|| namespace.into_owned()),
             parameters: parameters(query)?,
         })
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Url")
+            .field("scheme", &self.scheme)
+            .field("credentials", &self.credentials)
+            .field("addrs", &self.addrs)
+            .field("namespace", &self.namespace)
+            .field("parameters", &Masked(&self.parameters))
+            .finish()
     }
 }
 
@@ -243,6 +257,27 @@ mod tests {
                 .into()
         );
         assert_eq!(url.to_string(), "etcd://a@b@h1:1,[::1]:2/name space");
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let url: Url = "etcd://me:hunter2@h/ns?token=hunter2&layout=vine"
+            .parse()
+            .unwrap();
+        let mut options = Options::new().with_url(&url);
+        let shown = format!("{url} {url:?} {url:#?} {options:?} {options:#?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for text in [format!("{url:?}"), format!("{options:?}")] {
+            assert!(
+                text.contains(r#"parameters: {"layout": ***, "token": ***}"#),
+                "{text}"
+            );
+            assert!(text.contains(r#"username: "me""#), "{text}");
+        }
+        options.addrs = vec!["root:hun".to_owned(), "ter2@h:1".to_owned()];
+        let shown = format!("{options:?}");
+        assert!(shown.contains(r#"addrs: "***@h:1""#), "{shown}");
+        assert!(!shown.contains("hun"), "{shown}");
     }
 
     #[test]

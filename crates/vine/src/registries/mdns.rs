@@ -10,7 +10,7 @@ use super::{no_server, unknown_setting};
 pub(super) fn open(mut options: Options) -> Result<MdnsRegistry> {
     no_server("mdns", &options)?;
     let settings = settings(&options)?;
-    // Parameters show in `Debug`.
+    // Whoever asks a registry for its options need not learn its keys.
     options.parameters.remove("key");
     MdnsRegistry::new(options, settings)
 }
