@@ -66,6 +66,11 @@ impl FromStr for Url {
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, namespace) = rest.split_once('/').unwrap_or((rest, ""));
+        if may_cut_a_password(authority, namespace, query) {
+            return Err(invalid(
+                "has an @ behind the first / or ?; percent-encode / and ? in the password as %2F and %3F, and an @ elsewhere as %40",
+            ));
+        }
         let (user, hosts) = authority
             .rsplit_once('@')
             .map_or((None, authority), |(user, hosts)| (Some(user), hosts));
@@ -153,6 +158,15 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
         None => return None,
     };
     valid.then_some((scheme, rest))
+}
+
+/// Whether a `/` or `?` that ended the authority may stand in a password: then an `@` follows. It may
+/// as well begin the value of a setting, as in `mdns://?key=@file`, where there are no hosts.
+fn may_cut_a_password(authority: &str, namespace: &str, query: &str) -> bool {
+    let mut keys = query.split('&').filter_map(|pair| pair.split('=').next());
+    namespace.contains('@')
+        || keys.any(|key| key.contains('@'))
+        || !authority.is_empty() && query.contains('@')
 }
 
 fn addrs(hosts: &str) -> Result<Vec<String>, Error> {
@@ -278,6 +292,33 @@ mod tests {
         let shown = format!("{options:?}");
         assert!(shown.contains(r#"addrs: "***@h:1""#), "{shown}");
         assert!(!shown.contains("hun"), "{shown}");
+    }
+
+    #[test]
+    fn half_a_password_is_no_host() {
+        for url in [
+            "etcd://root:12/34@h",
+            "etcd://root:12?34@h",
+            "etcd://root:12/34?56@h:1/ns",
+            "etcd://root:12?34/56@h",
+            "etcd://root:1@2/34@h",
+            "etcd:///root:12/34@h",
+            "root:?12@h",
+        ] {
+            let error = url.parse::<Url>().unwrap_err().to_string();
+            assert!(
+                error.contains("percent-encode / and ? in the password"),
+                "{error}"
+            );
+            for secret in ["12", "34", "56", "root"] {
+                assert!(!error.contains(secret), "{error}");
+            }
+        }
+        let url: Url = "etcd://root:12%2F3%3F4%40@h/a%40b?c=%40".parse().unwrap();
+        assert_eq!(url.credentials, Some(Credentials::new("root", "12/3?4@")));
+        assert_eq!(url.namespace.as_deref(), Some("a@b"));
+        let url: Url = "mdns://?key=@/etc/keys".parse().unwrap();
+        assert_eq!(url.parameters["key"], "@/etc/keys");
     }
 
     #[test]
