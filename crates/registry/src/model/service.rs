@@ -57,7 +57,8 @@ pub struct Service {
         deserialize_with = "null_as_default"
     )]
     pub nodes: Nodes,
-    /// How long a registration holds without being renewed; whole seconds in JSON, rounded up.
+    /// How long a registration holds without being renewed; whole seconds in JSON, rounded up,
+    /// and no more than an `i64` holds.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "as_seconds",
@@ -201,7 +202,11 @@ impl ServiceSummary {
 
 fn as_seconds<S: Serializer>(ttl: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     let ttl = ttl.unwrap_or_default();
-    serializer.serialize_u64(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0))
+    let seconds = ttl
+        .as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0));
+    // Go reads a signed number, and so do we.
+    serializer.serialize_u64(seconds.min(i64::MAX.unsigned_abs()))
 }
 
 fn from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -211,4 +216,41 @@ fn from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
         .ok()
         .filter(|&seconds| seconds > 0)
         .map(Duration::from_secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(i64::MAX.unsigned_abs());
+
+    fn read_back(ttl: Duration) -> Option<Duration> {
+        let json = serde_json::to_string(&Service::new("s", "v1").with_ttl(ttl)).unwrap();
+        serde_json::from_str::<Service>(&json).unwrap().ttl
+    }
+
+    #[test]
+    fn a_ttl_without_end_is_the_longest_that_json_holds() {
+        for ttl in [Duration::MAX, Duration::from_secs(u64::MAX), MOST] {
+            assert_eq!(read_back(ttl), Some(MOST), "{ttl:?}");
+        }
+        assert_eq!(
+            read_back(Duration::from_millis(1)),
+            Some(Duration::from_secs(1))
+        );
+        assert_eq!(read_back(Duration::ZERO), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_ttl_in_json_is_not_shorter(seconds in any::<u64>(), nanos in 0..1_000_000_000_u32) {
+            let ttl = Duration::new(seconds, nanos);
+            let read = read_back(ttl).unwrap_or_default();
+            prop_assert!(read >= ttl.min(MOST) && read <= MOST);
+            prop_assert!(read - ttl.min(MOST) < Duration::from_secs(1));
+            prop_assert_eq!(read_back(read).unwrap_or_default(), read, "once more changes nothing");
+        }
+    }
 }
