@@ -7,6 +7,8 @@ use crate::{Credentials, Error, Options, options::Masked};
 /// A registry as one text: `etcd://user@host:2379,host2/namespace?layout=vine`,
 /// `mdns://?domain=vine`, `memory:`.
 ///
+/// User, password, namespace and parameters are percent-encoded: a `/` in a password is `%2F`.
+///
 /// `Debug` shows no password, and of parameters no values; `Display` no parameters at all.
 ///
 /// ```
