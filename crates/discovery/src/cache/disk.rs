@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tempfile::Builder;
-use vine_registry::{Registry, Service, Services};
+use vine_registry::{Registry, Service, Services, Url};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// What is known of services, in a directory: a file for each service of a registry that has nodes, written
@@ -55,7 +55,8 @@ pub(super) struct Saved {
 
 impl Disk {
     pub(super) fn new(folder: PathBuf, registry: &dyn Registry) -> Self {
-        let mut addrs = registry.options().addrs.clone();
+        let addrs = registry.options().addrs.iter();
+        let mut addrs: Vec<_> = addrs.map(|address| Url::masked(address)).collect();
         addrs.sort_unstable();
         Self {
             folder,
