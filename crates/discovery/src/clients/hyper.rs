@@ -12,6 +12,7 @@ use ::http::{
 use ::hyper::body::Incoming;
 use bytes::Bytes;
 use http_body::Body;
+use tokio::task::yield_now;
 
 use self::connections::{Connections, Lent, SendError};
 use super::{
@@ -152,6 +153,8 @@ where
                 && let Ok(other) = pick(selector, &mut attempts, key).await
             {
                 (request, guard) = (next, other);
+                // Where one connection broke, others may have, and who drives them has to notice.
+                yield_now().await;
                 continue;
             }
             return match result {

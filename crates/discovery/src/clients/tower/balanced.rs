@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, yield_now},
+    time::Instant,
+};
 use tower_service::Service;
 use vine_registry::Node;
 
@@ -229,6 +233,8 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
                 && attempts.again(&guard, ending, || self.policy.is_idempotent(&next))
             {
                 request = next;
+                // Where one connection broke, others may have, and who drives them has to notice.
+                yield_now().await;
                 continue;
             }
             return match result {
