@@ -160,6 +160,31 @@ mod tests {
         assert!(is_wanted(&tunnel, &["eth0".into()]));
     }
 
+    /// Those of link-local scope, too: without them two hosts on a cable do not find each other.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_ipv6_address_of_an_interface_that_is_up_is_listed() {
+        let kernel = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let is_up = |name: &&str| {
+            let state = format!("/sys/class/net/{name}/operstate");
+            let state = std::fs::read_to_string(state).unwrap_or_default();
+            matches!(state.trim(), "up" | "unknown")
+        };
+        let listed = list().unwrap();
+        for line in kernel.lines() {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let address = u128::from_str_radix(fields[0], 16).unwrap();
+            let address = IpAddr::from(std::net::Ipv6Addr::from_bits(address));
+            let length = u8::from_str_radix(fields[2], 16).unwrap();
+            let Some(name) = fields.last().filter(|name| is_up(name)) else {
+                continue;
+            };
+            let found = listed.iter().find(|found| *found.name == **name);
+            let addresses = found.map(|found| &*found.addresses).unwrap_or_default();
+            assert!(addresses.contains(&(address, length)), "{line}: {listed:?}");
+        }
+    }
+
     #[test]
     fn loopback_is_always_there() {
         let interfaces = usable(&MdnsOptions::new().with_interfaces(["127.0.0.1"])).unwrap();
