@@ -103,7 +103,6 @@ impl Sockets {
                 continue;
             }
             if let Err(error) = self.open(link, source) {
-                self.close(link);
                 failed.push((link, error));
             }
         }
@@ -230,6 +229,13 @@ impl Sockets {
 
     fn open(&mut self, link: Link, source: Source) -> io::Result<()> {
         link::check_route(link, source, self.port)?;
+        self.serve(link, source)
+    }
+
+    /// Joins last: a socket that many links share keeps a membership that nobody knows of, and takes
+    /// no second one.
+    fn serve(&mut self, link: Link, source: Source) -> io::Result<()> {
+        let query = Bound::query(link, source)?;
         let room = |socket: &&mut Bound| socket.has_room(link.family);
         if let Some(socket) = self.sockets.iter_mut().find(room) {
             socket.join(link, source)?;
@@ -238,7 +244,7 @@ impl Sockets {
             socket.join(link, source)?;
             self.sockets.push(socket);
         }
-        self.sockets.push(Bound::query(link, source)?);
+        self.sockets.push(query);
         self.links.insert(link, source);
         Ok(())
     }

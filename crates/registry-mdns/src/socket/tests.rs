@@ -101,6 +101,19 @@ async fn a_link_that_is_gone_is_closed_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_link_that_could_not_be_opened_leaves_no_membership_behind() {
+    let mut sockets = open(&loopback(17_007));
+    let link = v4(&sockets);
+    let source = sockets.links[&link];
+    sockets.close(link);
+    let elsewhere = "203.0.113.9".parse().unwrap();
+    sockets.serve(link, elsewhere).unwrap_err();
+    assert!(!sockets.sockets.iter().any(|socket| socket.serves(link)));
+    sockets.serve(link, source).unwrap();
+    assert!(sockets.is_open(link));
+}
+
+#[tokio::test]
 async fn following_what_has_not_changed_keeps_the_sockets() {
     let options = loopback(17_005);
     let mut sockets = open(&options);
