@@ -6,6 +6,7 @@
 
 mod browses;
 mod clock;
+mod network;
 mod news;
 mod own;
 mod shared;
@@ -22,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use vine_registry::{
-    Error, NodeRef, Result, Service, Wait, Watcher,
+    NodeRef, Result, Service, Wait, Watcher,
     view::{Topic, View},
 };
 
@@ -52,9 +53,6 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// After packets were lost, so long until questions are asked again: the flood shall pass first.
 const CALM: Duration = Duration::from_millis(250);
-
-/// What is to be said in an outage, if nothing better is known.
-const NO_INTERFACE: &str = "no network interface is up";
 
 /// So much later a packet may be read than it came.
 const LATE: Duration = Duration::from_millis(50);
@@ -182,7 +180,7 @@ impl Driver {
             told: Told::new(),
             options,
         };
-        driver.follow_interfaces(true);
+        driver.follow(interfaces::usable(&driver.options), true);
         driver.let_out();
         driver
     }
@@ -217,7 +215,7 @@ impl Driver {
                 }
                 Next::Packets => self.sockets.flush(),
                 Next::Deadline => {}
-                Next::Interfaces => self.follow_interfaces(false),
+                Next::Interfaces => self.look_at_interfaces(),
             }
             // What has arrived may be what a deadline is for.
             unread = match self.receive(&mut buffer) {
@@ -234,9 +232,14 @@ impl Driver {
     /// Sees whether the machine slept, before anything is done about the time that has passed.
     fn wake(&mut self) {
         if let Some(slept) = self.clock.slept() {
-            tracing::debug!(?slept, "woke up; asking and announcing again");
-            self.engine.wake(Instant::now().into_std(), slept);
+            self.woke(slept);
         }
+    }
+
+    fn woke(&mut self, slept: Duration) {
+        tracing::debug!(?slept, "woke up; asking and announcing again");
+        self.look_at_interfaces();
+        self.engine.wake(Instant::now().into_std(), slept);
     }
 
     /// Does what handles ask, until all of them are gone or one closes.
@@ -417,63 +420,6 @@ impl Driver {
         }
         let (own, nodes) = (self.own.len(), self.view.node_count());
         self.told.tell(self.engine.counters(), own, nodes);
-    }
-
-    /// Opens and closes sockets as interfaces come and go.
-    fn follow_interfaces(&mut self, is_first: bool) {
-        let mut interfaces = interfaces::usable(&self.options).unwrap_or_else(|error| {
-            tracing::debug!(%error, "can't list the interfaces");
-            Vec::new()
-        });
-        let failed = self.sockets.follow(&interfaces);
-        for (link, error) in &failed {
-            tracing::debug!(%error, ?link, "can't use it");
-        }
-        for interface in &mut interfaces {
-            let id = interface.id;
-            interface
-                .addresses
-                .retain(|(address, _)| self.sockets.is_open(Link::new(id, *address)));
-        }
-        interfaces.retain(|interface| !interface.addresses.is_empty());
-        if is_first || interfaces != self.interfaces {
-            tracing::debug!(?interfaces, "using");
-            self.shared.set_reason(self.why_unusable(&failed));
-            self.interfaces.clone_from(&interfaces);
-            let now = Instant::now().into_std();
-            self.engine.set_interfaces(now, interfaces);
-        }
-    }
-
-    fn why_unusable(&self, failed: &[(Link, std::io::Error)]) -> Error {
-        let wanted = &self.options.interfaces;
-        let reason = match failed.first() {
-            Some((_, error)) => format!(
-                "no interface can be used on port {}: {error}",
-                self.options.port
-            ),
-            None if wanted.is_empty() => NO_INTERFACE.to_owned(),
-            None => {
-                let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
-                format!(
-                    "none of the interfaces {} is up; there are: {}",
-                    wanted.join(", "),
-                    interfaces::names()
-                )
-            }
-        };
-        Error::unavailable(crate::registry::NAME, reason)
-    }
-
-    fn go_stale(&mut self) {
-        let error = self.shared.go_stale();
-        self.view.stale(error);
-    }
-
-    fn go_live(&mut self) {
-        self.shared.go_live();
-        self.view.live();
-        self.resume();
     }
 
     /// Ends what this handle registered; gives the goodbyes a moment to get out.

@@ -1,6 +1,7 @@
 //! What network interfaces there are, which of them to use, and when that changes.
 
 mod monitor;
+mod pace;
 
 use std::{collections::BTreeMap, io, net::IpAddr};
 

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use vine_registry::{Error, ServiceSummary, Services, view::Reader};
 
-use super::NO_INTERFACE;
+use super::network::NO_INTERFACE;
 use crate::{engine::Question, registry::NAME};
 
 /// What handles read without asking the driver.

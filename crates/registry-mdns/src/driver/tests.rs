@@ -24,6 +24,10 @@ fn question() -> Question {
 }
 
 async fn settle(commands: &mpsc::UnboundedSender<Command>, wait: Wait) {
+    try_settle(commands, wait).await.unwrap();
+}
+
+async fn try_settle(commands: &mpsc::UnboundedSender<Command>, wait: Wait) -> Result<()> {
     let (reply, answer) = oneshot::channel();
     let settle = Settle {
         question: question(),
@@ -32,7 +36,7 @@ async fn settle(commands: &mpsc::UnboundedSender<Command>, wait: Wait) {
         reply,
     };
     commands.send(Command::Settle(settle)).unwrap();
-    answer.await.unwrap().unwrap();
+    answer.await.unwrap()
 }
 
 async fn watch(commands: &mpsc::UnboundedSender<Command>) -> Watcher {
@@ -104,4 +108,54 @@ async fn the_driver_ends_with_its_last_handle() {
     driver.await.unwrap();
     let mut watcher = watcher;
     assert!(watcher.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_held_is_tried_again() {
+    let holder = std::net::UdpSocket::bind("0.0.0.0:19005").unwrap();
+    let (commands, _) = start(19_005);
+    let error = try_settle(&commands, Wait::Settled).await.unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    drop(holder);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    settle(&commands, Wait::Settled).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_listed_stays_in_use_and_is_looked_at_again() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_006), "vine".into(), received);
+    assert_eq!(driver.interfaces.len(), 1);
+    driver.follow(Err(std::io::ErrorKind::OutOfMemory.into()), false);
+    assert_eq!(driver.interfaces.len(), 1);
+    assert!(driver.shared.staleness().is_none());
+    let soon = Duration::from_secs(1);
+    timeout(soon, driver.monitor.changed()).await.unwrap();
+    driver.look_at_interfaces();
+    assert_eq!(driver.interfaces.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_listed_at_first_is_an_outage_that_ends() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_007), "vine".into(), received);
+    driver.follow(Ok(Vec::new()), false);
+    driver.follow(Err(std::io::ErrorKind::OutOfMemory.into()), true);
+    driver.let_out();
+    let why = driver.shared.staleness().unwrap().to_string();
+    assert!(why.contains("can't list"), "{why}");
+    driver.look_at_interfaces();
+    driver.let_out();
+    assert!(driver.shared.staleness().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interfaces_are_looked_at_when_the_machine_wakes() {
+    let holder = std::net::UdpSocket::bind("0.0.0.0:19008").unwrap();
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_008), "vine".into(), received);
+    assert_eq!(driver.interfaces.len(), 0);
+    drop(holder);
+    driver.woke(MINUTE);
+    assert_eq!(driver.interfaces.len(), 1);
 }

@@ -1,30 +1,35 @@
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::pace::Pace;
 
 /// Changes come in crowds (a container starts, a cable is plugged in); look once for each crowd.
 const CALM: Duration = Duration::from_millis(100);
 
-/// How often to look where the system does not tell.
-const PERIOD: Duration = Duration::from_secs(5);
-
-/// Tells when the interfaces of this machine or their addresses may have changed.
+/// Tells when the interfaces of this machine or their addresses may have changed, and when to look
+/// again in any case.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     kernel: Option<kernel::Notices>,
     last: Instant,
+    pace: Pace,
 }
 
 impl Monitor {
     pub(crate) fn new() -> Self {
+        let kernel = kernel::Notices::open().inspect_err(Self::say_that_nobody_tells);
         Self {
-            kernel: kernel::Notices::open()
-                .inspect_err(|error| {
-                    tracing::debug!(%error, "looking for changed interfaces every {PERIOD:?}");
-                })
-                .ok(),
+            kernel: kernel.ok(),
             last: Instant::now(),
+            pace: Pace::new(),
         }
+    }
+
+    /// Takes in whether everything could be listed and opened: if not, the next look is soon.
+    pub(crate) fn looked(&mut self, is_well: bool) {
+        self.last = Instant::now();
+        self.pace.looked(is_well);
     }
 
     /// Waits until it is worth while to look again.
@@ -32,22 +37,29 @@ impl Monitor {
     /// # Cancel safety
     /// A change is not lost when the future is dropped.
     pub(crate) async fn changed(&mut self) {
+        let due = self.last + self.pace.wait(self.kernel.is_some());
         let heard = match &self.kernel {
-            Some(notices) => {
-                let heard = notices.wait().await;
-                sleep_until(self.last + CALM).await;
-                heard.and_then(|()| notices.clear())
-            }
+            Some(notices) => match timeout_at(due, notices.wait()).await {
+                Ok(heard) => {
+                    sleep_until(self.last + CALM).await;
+                    heard.and_then(|()| notices.clear())
+                }
+                Err(_) => Ok(()),
+            },
             None => {
-                sleep_until(self.last + PERIOD).await;
+                sleep_until(due).await;
                 Ok(())
             }
         };
         if let Err(error) = heard {
-            tracing::debug!(%error, "looking for changed interfaces every {PERIOD:?}");
+            Self::say_that_nobody_tells(&error);
             self.kernel = None;
         }
         self.last = Instant::now();
+    }
+
+    fn say_that_nobody_tells(error: &std::io::Error) {
+        tracing::debug!(%error, "looking now and then for changed interfaces");
     }
 }
 
