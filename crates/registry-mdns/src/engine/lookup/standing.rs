@@ -120,7 +120,8 @@ impl Engine {
     }
 
     fn settling(&self, now: Instant, lookup: &Lookup) -> Standing {
-        let is_late = lookup.began + ENOUGH <= now;
+        let enough = lookup.began + ENOUGH;
+        let is_late = enough <= now;
         if lookup.heard.len() > MAX_KNOWN
             && !is_late
             && lookup.confirmations < MAX_CONFIRMATIONS
@@ -135,7 +136,8 @@ impl Engine {
             let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
             last + link.quiet()
         });
-        let quiet = quiet.max().unwrap_or(now);
+        // Where new nodes come all the time it never gets quiet.
+        let quiet = quiet.max().unwrap_or(now).min(enough);
         if quiet > now {
             return Standing::Open(quiet);
         }

@@ -160,6 +160,28 @@ fn ten_percent_loss_gives_complete_answers() {
 }
 
 #[test]
+fn a_lookup_ends_although_new_nodes_come_all_the_time() {
+    let mut net = Net::new(1);
+    net.add_host(LinkKind::Wireless);
+    net.add_host(LinkKind::Wireless);
+    net.register(0, service("web", "n0"));
+    net.run(secs(10));
+    net.browse(1, of("web"));
+    let id = net.lookup(1, of("web"), Wait::Settled);
+    let began = net.elapsed();
+    let mut number = 0;
+    while net.done(1, id).is_none() && number < 100 {
+        number += 1;
+        net.register(0, service("web", &format!("n{number}")));
+        net.run(ms(50));
+    }
+    assert_eq!(net.done(1, id), Some(Outcome::Settled));
+    let after = net.elapsed() - began;
+    assert!((secs(2)..=ms(2_500)).contains(&after), "{after:?}");
+    assert!(net.known(1).len() >= number - 1, "and tells what there is");
+}
+
+#[test]
 fn first_and_for_end_when_they_say() {
     let mut net = Net::with_hosts(1, 2);
     net.register(0, service("web", "a"));

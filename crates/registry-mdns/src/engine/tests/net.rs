@@ -213,19 +213,21 @@ impl Net {
         id
     }
 
+    /// How a look-up ended, if it did.
+    pub(super) fn done(&self, host: usize, id: LookupId) -> Option<Outcome> {
+        let mut events = self.hosts[host].events.iter();
+        events.find_map(|event| match event {
+            EngineEvent::LookupDone { id: done, outcome } if *done == id => Some(*outcome),
+            _ => None,
+        })
+    }
+
     /// Runs until a look-up is done; how, and how long after now.
     pub(super) fn run_lookup(&mut self, host: usize, id: LookupId) -> (Outcome, Duration) {
         let began = self.now;
         self.due = None;
         loop {
-            let done = self.hosts[host]
-                .events
-                .iter()
-                .find_map(|event| match event {
-                    EngineEvent::LookupDone { id: done, outcome } if *done == id => Some(*outcome),
-                    _ => None,
-                });
-            if let Some(outcome) = done {
+            if let Some(outcome) = self.done(host, id) {
                 return (outcome, self.now - began);
             }
             assert!(self.step(began + secs(3_600)), "the look-up never ends");
