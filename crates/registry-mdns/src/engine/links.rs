@@ -189,6 +189,9 @@ impl Link {
     }
 }
 
+/// Answers that take longer tell nothing about a link: who answers so late was busy, or asleep.
+pub(super) const PLAUSIBLE: Duration = Duration::from_millis(500);
+
 /// How long the answers of other hosts take.
 #[derive(Debug, Default)]
 pub(super) struct Delays {
@@ -200,6 +203,7 @@ pub(super) struct Delays {
 
 impl Delays {
     pub(super) fn observe(&mut self, delay: Duration) {
+        let delay = delay.min(PLAUSIBLE);
         self.smoothed = Some(match self.smoothed {
             None => (delay, delay / 2),
             Some((mean, deviation)) => (
@@ -211,7 +215,8 @@ impl Delays {
 
     /// The delay that hardly any answer exceeds; none if there was no answer yet.
     fn expected(&self) -> Option<Duration> {
-        self.smoothed.map(|(mean, deviation)| mean + 4 * deviation)
+        let (mean, deviation) = self.smoothed?;
+        Some(PLAUSIBLE.min(mean + 4 * deviation))
     }
 }
 
@@ -280,6 +285,17 @@ mod tests {
         assert_eq!(link.quiet(), ms(15));
         link.delays.observe(ms(80));
         assert!(link.quiet() > ms(80));
+        let mut late = Link::new((1, Family::V4), LinkKind::Wired);
+        late.delays.observe(ms(1_900));
+        assert_eq!(late.quiet(), PLAUSIBLE);
+        for _ in 0..40 {
+            late.delays.observe(ms(1));
+        }
+        assert!(
+            late.quiet() < ms(100),
+            "and is forgotten: {:?}",
+            late.quiet()
+        );
         let mut wireless = Link::new((1, Family::V4), LinkKind::Wireless);
         assert_eq!(wireless.quiet(), ms(300));
         wireless.delays.observe(ms(1));

@@ -10,6 +10,7 @@ use super::super::{
     Engine,
     intake::Origin,
     lease::Source,
+    links::PLAUSIBLE,
     receipts::{self, MAX_RECEIPTS},
 };
 use crate::codec::{Data, Message, Name};
@@ -61,7 +62,7 @@ impl Engine {
             // announcement.
             None => {
                 let delay = asked.map(|asked| now.saturating_duration_since(asked));
-                let answers = Duration::from_millis(20)..Duration::from_millis(500);
+                let answers = Duration::from_millis(20)..PLAUSIBLE;
                 if let Some(delay) = delay.filter(|delay| answers.contains(delay)) {
                     link.delays.observe(delay);
                 }
