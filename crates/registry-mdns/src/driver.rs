@@ -239,6 +239,7 @@ impl Driver {
     fn woke(&mut self, slept: Duration) {
         tracing::debug!(?slept, "woke up; asking and announcing again");
         self.look_at_interfaces();
+        self.unsettle();
         self.engine.wake(Instant::now().into_std(), slept);
     }
 

@@ -43,7 +43,16 @@ struct Browse {
 struct Lookup {
     question: Question,
     wait: Wait,
+    /// It began before something happened after which all must be asked again.
+    is_outdated: bool,
     waiting: Vec<Settle>,
+}
+
+impl Lookup {
+    /// Whether who asks the same now may wait for its end.
+    fn is_for(&self, question: &Question, wait: Wait) -> bool {
+        !self.is_outdated && self.question == *question && self.wait == wait
+    }
 }
 
 impl Browses {
@@ -128,7 +137,7 @@ impl Driver {
             .browses
             .lookups
             .iter()
-            .find(|(_, lookup)| lookup.question == *question && lookup.wait == wait);
+            .find(|(_, lookup)| lookup.is_for(question, wait));
         if let Some((id, _)) = running {
             return *id;
         }
@@ -137,6 +146,7 @@ impl Driver {
         let lookup = Lookup {
             question: question.clone(),
             wait,
+            is_outdated: false,
             waiting: Vec::new(),
         };
         self.browses.lookups.insert(id, lookup);
@@ -149,24 +159,42 @@ impl Driver {
             return;
         };
         TELEMETRY.requests("lookup", outcome != Outcome::Offline, 1);
-        match outcome {
-            Outcome::Settled | Outcome::NotFound => {
-                if let Some(browse) = self.browses.open.get_mut(&lookup.question) {
-                    browse.settled = true;
-                    self.shared.learn(&lookup.question, &browse.usage);
-                }
-            }
-            Outcome::First | Outcome::Elapsed => {
-                // The next one shall not have to wait.
-                self.look_up(&lookup.question, Wait::Settled);
-            }
-            Outcome::Offline => {
-                lookup.waiting.into_iter().for_each(|one| self.settle(one));
-                return;
-            }
+        let is_to_be_asked_again = match outcome {
+            Outcome::NotFound => lookup.is_outdated,
+            Outcome::Offline => true,
+            Outcome::Settled | Outcome::First | Outcome::Elapsed => false,
+        };
+        if is_to_be_asked_again {
+            lookup.waiting.into_iter().for_each(|one| self.settle(one));
+            return;
+        }
+        // Within a time that somebody chose there may have been no answer, but there may be one.
+        let has_settled = match lookup.wait {
+            Wait::For(_) => false,
+            _ => matches!(outcome, Outcome::Settled | Outcome::NotFound),
+        };
+        if !has_settled || lookup.is_outdated {
+            // The next one shall not have to wait.
+            self.look_up(&lookup.question, Wait::Settled);
+        } else if let Some(browse) = self.browses.open.get_mut(&lookup.question) {
+            browse.settled = true;
+            self.shared.learn(&lookup.question, &browse.usage);
         }
         for settle in lookup.waiting {
             self.answer(settle);
+        }
+    }
+
+    /// After this nothing counts as known before it was asked for again: where nobody answered
+    /// before, somebody may now.
+    pub(super) fn unsettle(&mut self) {
+        for (question, browse) in &mut self.browses.open {
+            if std::mem::take(&mut browse.settled) {
+                self.shared.forget(question);
+            }
+        }
+        for lookup in self.browses.lookups.values_mut() {
+            lookup.is_outdated = true;
         }
     }
 

@@ -53,6 +53,9 @@ impl Driver {
         let has_changed = is_first || interfaces != self.interfaces;
         if has_changed {
             tracing::debug!(?interfaces, "using");
+            if has_new(&interfaces, &self.interfaces) {
+                self.unsettle();
+            }
             self.interfaces.clone_from(&interfaces);
         }
         if has_changed || self.shared.staleness().is_some() {
@@ -99,8 +102,22 @@ impl Driver {
     pub(super) fn go_live(&mut self) {
         self.shared.go_live();
         self.view.live();
+        self.unsettle();
         self.resume();
     }
+}
+
+/// Whether there is an address where others may be heard who were not heard before.
+fn has_new(now: &[Interface], before: &[Interface]) -> bool {
+    let all = |interfaces: &[Interface]| -> Vec<_> {
+        let addresses = |one: &Interface| {
+            let id = one.id;
+            one.addresses.clone().into_iter().map(move |of| (id, of))
+        };
+        interfaces.iter().flat_map(addresses).collect()
+    };
+    let before = all(before);
+    all(now).iter().any(|one| !before.contains(one))
 }
 
 /// Linux knows no way to the group for IPv6 on loopback, and that will not change.

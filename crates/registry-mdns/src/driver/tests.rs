@@ -159,3 +159,88 @@ async fn the_interfaces_are_looked_at_when_the_machine_wakes() {
     driver.woke(MINUTE);
     assert_eq!(driver.interfaces.len(), 1);
 }
+
+/// Lets the time pass until a question is answered; gives how long that took.
+async fn answered(driver: &mut Driver, wait: Wait) -> Duration {
+    let began = Instant::now();
+    let answer = asked(driver, wait);
+    let answer = answer_of(driver, answer).await;
+    answer.unwrap();
+    began.elapsed()
+}
+
+fn asked(driver: &mut Driver, wait: Wait) -> oneshot::Receiver<Result<()>> {
+    let (reply, answer) = oneshot::channel();
+    driver.settle(Settle {
+        question: question(),
+        wait,
+        patient: false,
+        reply,
+    });
+    answer
+}
+
+async fn answer_of(driver: &mut Driver, mut answer: oneshot::Receiver<Result<()>>) -> Result<()> {
+    loop {
+        driver.let_out();
+        match answer.try_recv() {
+            Ok(answer) => return answer,
+            Err(_) => sleep_until(driver.deadline()).await,
+        }
+        driver.pass_time();
+    }
+}
+
+/// How long it takes to find nobody.
+const NOBODY: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_ended_early_settles_nothing() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_009), "vine".into(), received);
+    let short = Duration::from_millis(5);
+    assert_eq!(answered(&mut driver, Wait::For(short)).await, short);
+    assert_eq!(answered(&mut driver, Wait::For(short)).await, short);
+    let rest = answered(&mut driver, Wait::Settled).await;
+    assert_eq!(rest, NOBODY - short, "joins the one that goes on");
+    assert_eq!(answered(&mut driver, Wait::Settled).await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_settled_is_asked_again_on_new_links_and_after_a_sleep() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_010), "vine".into(), received);
+    let outage = |driver: &mut Driver| {
+        driver.follow(Ok(Vec::new()), false);
+        driver.let_out();
+        driver.look_at_interfaces();
+        driver.let_out();
+    };
+    let new_link = |driver: &mut Driver| {
+        driver.interfaces.clear();
+        driver.look_at_interfaces();
+    };
+    let sleep = |driver: &mut Driver| driver.woke(MINUTE);
+    for happens in [&outage as &dyn Fn(&mut Driver), &new_link, &sleep] {
+        answered(&mut driver, Wait::Settled).await;
+        assert_eq!(answered(&mut driver, Wait::Settled).await, Duration::ZERO);
+        assert!(driver.shared.service("vine", "s").is_some());
+        happens(&mut driver);
+        assert!(driver.shared.service("vine", "s").is_none());
+        assert_eq!(answered(&mut driver, Wait::Settled).await, NOBODY);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_the_machine_wakes_is_told_what_is_there_afterwards() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_011), "vine".into(), received);
+    let began = Instant::now();
+    let answer = asked(&mut driver, Wait::Settled);
+    driver.let_out();
+    tokio::time::advance(NOBODY / 2).await;
+    driver.woke(MINUTE);
+    answer_of(&mut driver, answer).await.unwrap();
+    assert!(began.elapsed() >= NOBODY / 2 + NOBODY);
+    assert_eq!(answered(&mut driver, Wait::Settled).await, Duration::ZERO);
+}
