@@ -78,6 +78,11 @@ impl Browses {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_open(&self, question: &Question) -> bool {
+        self.open.contains_key(question)
+    }
+
     fn is_settled(&self, question: &Question) -> bool {
         let settled = |question| self.open.get(question).is_some_and(|browse| browse.settled);
         settled(question) || settled(&Question::All)
@@ -105,6 +110,9 @@ impl Driver {
     /// Answers as soon as the question is answered as well as is wanted.
     pub(super) fn settle(&mut self, settle: Settle) {
         if self.interfaces.is_empty() {
+            if let Some(browse) = self.browses.open.get_mut(&settle.question) {
+                browse.last_used = Instant::now();
+            }
             self.answer(settle);
             return;
         }
@@ -225,6 +233,7 @@ impl Driver {
             return;
         }
         self.browses.next_look = now + LOOK;
+        let is_stale = self.shared.staleness().is_some();
         let mut idle = Vec::new();
         for (question, browse) in &mut self.browses.open {
             browse.topics.retain(|topic| self.view.watchers(topic) > 0);
@@ -234,6 +243,8 @@ impl Driver {
                 idle.push(question.clone());
             }
         }
+        // What is known in an outage can't be had again before its end.
+        idle.retain(|question| !is_stale || !self.has_any(question));
         for question in idle {
             tracing::debug!(?question, "nobody asks any more");
             self.shared.forget(&question);

@@ -1,4 +1,4 @@
-use vine_registry::Node;
+use vine_registry::{Node, view::Entry};
 
 use super::*;
 
@@ -243,4 +243,52 @@ async fn who_waits_while_the_machine_wakes_is_told_what_is_there_afterwards() {
     answer_of(&mut driver, answer).await.unwrap();
     assert!(began.elapsed() >= NOBODY / 2 + NOBODY);
     assert_eq!(answered(&mut driver, Wait::Settled).await, Duration::ZERO);
+}
+
+/// Six minutes without a network, in which a question is asked now and then, or never.
+async fn outage(driver: &mut Driver, is_asked: bool) {
+    driver.follow(Ok(Vec::new()), false);
+    driver.let_out();
+    for _ in 0..6 {
+        tokio::time::advance(MINUTE).await;
+        if is_asked {
+            let answer = asked(driver, Wait::Settled);
+            answer_of(driver, answer).await.unwrap_err();
+        }
+        driver.end_idle_browses(Instant::now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_in_an_outage_keeps_the_browse() {
+    for is_asked in [true, false] {
+        let (_commands, received) = mpsc::unbounded_channel();
+        let mut driver = Driver::new(loopback(19_012), "vine".into(), received);
+        driver.browse(&question());
+        outage(&mut driver, is_asked).await;
+        let is_open = driver.browses.is_open(&question());
+        assert_eq!(is_open, is_asked, "nothing is known of it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_in_an_outage_is_kept_to_its_end() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_013), "vine".into(), received);
+    driver.browse(&question());
+    let mut edit = driver.view.edit("vine", "s");
+    let node = Arc::new(Node::new("a", "127.0.0.1:80"));
+    edit.put(Entry {
+        source: Arc::new(Service::new("s", "v1")),
+        node,
+        changed: 1,
+        tag: Holder::Other,
+    });
+    edit.commit();
+    outage(&mut driver, false).await;
+    assert!(driver.browses.is_open(&question()));
+    driver.look_at_interfaces();
+    driver.let_out();
+    driver.end_idle_browses(Instant::now() + MINUTE);
+    assert!(!driver.browses.is_open(&question()));
 }
