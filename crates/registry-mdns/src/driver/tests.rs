@@ -110,6 +110,7 @@ async fn the_driver_ends_with_its_last_handle() {
     assert!(watcher.next().await.is_none());
 }
 
+#[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn a_port_that_is_held_is_tried_again() {
     let holder = std::net::UdpSocket::bind("0.0.0.0:19005").unwrap();
@@ -149,6 +150,7 @@ async fn what_can_not_be_listed_at_first_is_an_outage_that_ends() {
     assert!(driver.shared.staleness().is_none());
 }
 
+#[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn the_interfaces_are_looked_at_when_the_machine_wakes() {
     let holder = std::net::UdpSocket::bind("0.0.0.0:19008").unwrap();
