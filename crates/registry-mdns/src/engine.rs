@@ -105,7 +105,7 @@ pub struct Engine {
     echoes: Echoes,
     overheard: Overheard,
     peers: Peers,
-    quota: Quota,
+    quota: Quota<Name>,
     /// Thousandths of their lifetime by which what is heard now is refreshed later than it could be.
     jitter: u32,
     batch: Batch,

@@ -9,6 +9,7 @@ mod extra;
 mod names;
 mod seal;
 mod txt;
+pub(crate) mod weight;
 mod write;
 
 pub(crate) use blob::{Blob, BlobRef, Digest, chunk_bytes, chunk_name, parse_chunk_name};

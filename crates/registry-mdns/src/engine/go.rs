@@ -23,6 +23,7 @@ mod own;
 mod packets;
 mod payload;
 mod questions;
+mod room;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -47,6 +48,7 @@ use super::{
     lease::{Expiry, Source},
     links::{LinkId, Links},
     outbox::Outbox,
+    quota::Quota,
     timers::Timers,
     version::Identity,
 };
@@ -112,6 +114,7 @@ pub(crate) struct Go {
     nodes: Map<Identity, Known>,
     tombs: Tombs,
     payloads: Payloads,
+    quota: Quota<Identity>,
     topics: Map<String, Topic>,
     listed: Listed,
     browses: HashMap<Question, usize>,
@@ -137,6 +140,7 @@ impl Go {
             nodes: Map::default(),
             tombs: Tombs::default(),
             payloads: Payloads::default(),
+            quota: Quota::default(),
             topics: Map::default(),
             listed: Listed::default(),
             browses: HashMap::new(),

@@ -109,7 +109,7 @@ impl Engine {
                 Verdict::Gone => self.forget_instance(name, Ending::Said),
                 Verdict::Take(facts) => {
                     if self.take_said(now, name, &said, facts, origin)
-                        && self.recharge(now, name, origin)
+                        && self.recharge(now, name, origin.by.host)
                     {
                         touched.push(name.clone());
                     }

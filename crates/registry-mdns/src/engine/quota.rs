@@ -9,35 +9,64 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ending, Engine, cache::Instance, intake::Origin};
-use crate::{codec::Name, mapping::Facts};
+use super::{Ending, Engine, intake::Origin};
+use crate::{
+    codec::Name,
+    mapping::{Facts, weight},
+};
 
 /// Who is heard of again after so long is no flood.
 const PROBATION: Duration = Duration::from_secs(60);
 /// About what is kept of a node beside what it says.
-const BASE: usize = 1_024;
-/// About what a pair of metadata takes beside its text.
-const PAIR: usize = 64;
+pub(super) const BASE: usize = 1_024;
 
 /// What the nodes that have not proven themselves take, by the host that brought them.
-#[derive(Debug, Default)]
-pub(super) struct Quota {
-    hosts: HashMap<u32, Account, foldhash::fast::RandomState>,
+#[derive(Debug)]
+pub(super) struct Quota<K> {
+    hosts: HashMap<u32, Account<K>, foldhash::fast::RandomState>,
     /// About how many bytes all nodes take.
     pub(super) total: usize,
 }
 
-#[derive(Debug, Default)]
-struct Account {
-    /// How many there are, and their names, among which may be some that are gone.
-    count: usize,
-    names: Vec<Name>,
+impl<K> Default for Quota<K> {
+    fn default() -> Self {
+        Self {
+            hosts: HashMap::default(),
+            total: 0,
+        }
+    }
 }
 
-/// What an instance takes.
+#[derive(Debug)]
+struct Account<K> {
+    /// How many there are, and their names, among which may be some that are gone.
+    count: usize,
+    names: Vec<K>,
+    bytes: usize,
+}
+
+impl<K> Default for Account<K> {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            names: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Excess {
+    Nodes,
+    /// By so many bytes more than its host takes already.
+    Bytes(usize),
+}
+
+/// What a node takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Charge {
-    bytes: usize,
+    pub(super) bytes: usize,
     since: Instant,
     /// Who brought it, until it has proven itself.
     host: Option<u32>,
@@ -49,25 +78,95 @@ impl Charge {
     }
 }
 
-impl Quota {
-    fn count(&self, host: u32) -> usize {
-        self.hosts.get(&host).map_or(0, |account| account.count)
+impl<K: Clone + PartialEq> Quota<K> {
+    /// Charges a host for something new; `charges` finds what is there by its name.
+    pub(super) fn charge<'a>(
+        &mut self,
+        now: Instant,
+        name: &K,
+        host: u32,
+        bytes: usize,
+        charges: impl Fn(&K) -> Option<&'a Charge>,
+    ) -> Charge {
+        self.total += bytes;
+        let account = self.hosts.entry(host).or_default();
+        account.count += 1;
+        account.bytes += bytes;
+        account.names.push(name.clone());
+        if account.names.len() > 2 * account.count + 64 {
+            let is_here = |other: &K| charges(other).is_some_and(|charge| charge.is_of(host));
+            account
+                .names
+                .retain(|other| other == name || is_here(other));
+        }
+        Charge {
+            bytes,
+            since: now,
+            host: Some(host),
+        }
     }
 
-    fn leave(&mut self, host: u32) {
-        if let Some(account) = self.hosts.get_mut(&host) {
-            account.count -= 1;
-            if account.count == 0 {
-                self.hosts.remove(&host);
-            }
+    /// Charges for what something takes now, and sees whether it has proven itself.
+    pub(super) fn recharge(&mut self, now: Instant, charge: &mut Charge, bytes: usize) {
+        self.total = self.total - charge.bytes + bytes;
+        if let Some(account) = charge.host.and_then(|host| self.hosts.get_mut(&host)) {
+            account.bytes = account.bytes - charge.bytes + bytes;
+        }
+        charge.bytes = bytes;
+        if now >= charge.since + PROBATION
+            && let Some(host) = charge.host.take()
+        {
+            self.leave(host, bytes);
         }
     }
 
     pub(super) fn release(&mut self, charge: &Charge) {
         self.total -= charge.bytes;
         if let Some(host) = charge.host {
-            self.leave(host);
+            self.leave(host, charge.bytes);
         }
+    }
+
+    fn leave(&mut self, host: u32, bytes: usize) {
+        if let Some(account) = self.hosts.get_mut(&host) {
+            account.count -= 1;
+            account.bytes -= bytes;
+            if account.count == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+    }
+
+    /// Who has to give way: something of the host that has brought the most, if that is more than
+    /// this one has with what it brings now.
+    pub(super) fn victim<'a>(
+        &mut self,
+        by: u32,
+        excess: Excess,
+        charges: impl Fn(&K) -> Option<&'a Charge>,
+    ) -> Option<K> {
+        let measure = |account: &Account<K>| match excess {
+            Excess::Nodes => account.count,
+            Excess::Bytes(_) => account.bytes,
+        };
+        let more = match excess {
+            Excess::Nodes => 1,
+            Excess::Bytes(bytes) => bytes,
+        };
+        let accounts = self.hosts.iter();
+        let (&host, greediest) = accounts.max_by_key(|(_, account)| measure(account))?;
+        let own = self.hosts.get(&by).map_or(0, measure);
+        if host == by || measure(greediest) <= own + more {
+            return None;
+        }
+        let names = &mut self.hosts.get_mut(&host)?.names;
+        let is_here = |name: &K| charges(name).is_some_and(|charge| charge.is_of(host));
+        while let Some(name) = names.pop() {
+            if is_here(&name) {
+                return Some(name);
+            }
+        }
+        None
     }
 }
 
@@ -80,94 +179,59 @@ impl Engine {
         origin: &Origin,
     ) -> Option<Charge> {
         let host = origin.by.host;
-        while self.cache.instances.len() >= self.config.max_nodes
-            || self.quota.total + BASE > self.config.max_memory
-        {
-            if !self.evict(host) {
+        loop {
+            let excess = if self.cache.instances.len() >= self.config.max_nodes {
+                Excess::Nodes
+            } else if self.quota.total + BASE > self.config.max_memory {
+                Excess::Bytes(BASE)
+            } else {
+                break;
+            };
+            if !self.evict(host, excess) {
                 self.counters.refused += 1;
                 return None;
             }
         }
-        self.quota.total += BASE;
-        let account = self.quota.hosts.entry(host).or_default();
-        account.count += 1;
-        account.names.push(name.clone());
-        if account.names.len() > 2 * account.count + 64 {
-            let instances = &self.cache.instances;
-            let is_here = |known: &Instance| known.charge.is_of(host);
-            let is_new = |other: &Name| other == name;
-            account
-                .names
-                .retain(|name| is_new(name) || instances.get(name).is_some_and(is_here));
-        }
-        Some(Charge {
-            bytes: BASE,
-            since: now,
-            host: Some(host),
-        })
+        let instances = &self.cache.instances;
+        let charges = |name: &Name| instances.get(name).map(|known| &known.charge);
+        Some(self.quota.charge(now, name, host, BASE, charges))
     }
 
     /// Forgets an instance of the host that has brought the most, if that is more than this one
     /// has.
-    fn evict(&mut self, by: u32) -> bool {
-        let accounts = self.quota.hosts.iter();
-        let Some((&host, greediest)) = accounts.max_by_key(|(_, account)| account.count) else {
+    fn evict(&mut self, by: u32, excess: Excess) -> bool {
+        let instances = &self.cache.instances;
+        let charges = |name: &Name| instances.get(name).map(|known| &known.charge);
+        let Some(name) = self.quota.victim(by, excess, charges) else {
             return false;
         };
-        if host == by || greediest.count <= self.quota.count(by) + 1 {
-            return false;
-        }
-        while let Some(name) = self
-            .quota
-            .hosts
-            .get_mut(&host)
-            .and_then(|all| all.names.pop())
-        {
-            let known = self.cache.instances.get(&name);
-            if known.is_some_and(|known| known.charge.is_of(host)) {
-                self.forget_instance(&name, Ending::Lost);
-                self.counters.refused += 1;
-                return true;
-            }
-        }
-        false
+        self.forget_instance(&name, Ending::Lost);
+        self.counters.refused += 1;
+        true
     }
 
     /// Charges an instance for what it says now, and sees whether it has proven itself. Gives
     /// whether it may stay.
-    pub(super) fn recharge(&mut self, now: Instant, name: &Name, origin: &Origin) -> bool {
+    pub(super) fn recharge(&mut self, now: Instant, name: &Name, by: u32) -> bool {
         let Some(instance) = self.cache.instances.get_mut(name) else {
             return false;
         };
-        let charge = &mut instance.charge;
         let bytes = instance.txt.as_ref().map_or(BASE, |txt| {
-            BASE + txt.bytes.len() + txt.facts.as_deref().map_or(0, weight)
+            BASE + txt.bytes.len() + txt.facts.as_deref().map_or(0, weight_of)
         });
-        self.quota.total = self.quota.total - charge.bytes + bytes;
-        charge.bytes = bytes;
-        if now >= charge.since + PROBATION
-            && let Some(host) = charge.host.take()
-        {
-            self.quota.leave(host);
-        }
+        self.quota.recharge(now, &mut instance.charge, bytes);
         while self.quota.total > self.config.max_memory {
-            if !self.evict(origin.by.host) {
+            if !self.evict(by, Excess::Bytes(0)) {
                 self.counters.refused += 1;
                 self.forget_instance(name, Ending::Lost);
                 return false;
             }
         }
-        true
+        self.cache.instances.contains_key(name)
     }
 }
 
 /// What was decoded and is not shared.
-fn weight(facts: &Facts) -> usize {
-    let pairs = facts
-        .service_metadata
-        .iter()
-        .chain(facts.node_metadata.iter());
-    pairs
-        .map(|(key, value)| PAIR + key.len() + value.len())
-        .sum()
+fn weight_of(facts: &Facts) -> usize {
+    weight::metadata(&facts.service_metadata) + weight::metadata(&facts.node_metadata)
 }

@@ -8,9 +8,12 @@ use std::{
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
-use vine_registry::{Endpoint, Metadata, Value};
+use vine_registry::{Endpoint, Metadata};
 
-use super::blob::Digest;
+use super::{
+    blob::Digest,
+    weight::{endpoint, json, metadata},
+};
 
 /// The most that may come out of inflating (a zip bomb does not get beyond it).
 pub(crate) const MAX_INFLATED: usize = 64 * 1024;
@@ -105,42 +108,6 @@ impl Extra {
             + metadata(&self.node)
             + endpoints.chain(apis).sum::<usize>()
     }
-}
-
-fn metadata(metadata: &Metadata) -> usize {
-    // Two shared strings with their counts.
-    let pairs = metadata.iter();
-    pairs.map(|(key, value)| 64 + key.len() + value.len()).sum()
-}
-
-fn endpoint(endpoint: &Endpoint) -> usize {
-    let values = endpoint.request.iter().chain(&endpoint.response);
-    size_of::<Endpoint>()
-        + endpoint.name.len()
-        + metadata(&endpoint.metadata)
-        + values.map(value).sum::<usize>()
-}
-
-fn value(value_: &Value) -> usize {
-    size_of::<Value>()
-        + value_.name.len()
-        + value_.kind.len()
-        + value_.values.iter().map(value).sum::<usize>()
-}
-
-fn json(value: &serde_json::Value) -> usize {
-    /// What a map of up to eleven keys takes at once.
-    const MAP: usize = 640;
-    let within = match value {
-        serde_json::Value::String(text) => text.len(),
-        serde_json::Value::Array(values) => values.iter().map(json).sum(),
-        serde_json::Value::Object(map) => {
-            let keys = map.iter().map(|(key, value)| 64 + key.len() + json(value));
-            (map.len().min(1) * MAP) + keys.sum::<usize>()
-        }
-        _ => 0,
-    };
-    size_of::<serde_json::Value>() + within
 }
 
 /// What was decoded, so that a thousand nodes of a version share their endpoints. It is bounded,

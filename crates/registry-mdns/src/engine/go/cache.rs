@@ -13,14 +13,15 @@ use super::{
     names::{split, under},
     outage::{Trial, Verdict},
     packets::{self, Heard},
-    payload::Payload,
+    payload::{Decoded, Payload},
 };
 use crate::{
     codec::Message,
     engine::{
         Ending, EngineEvent, Question, Remote,
         cache::GRACE,
-        lease::Lease,
+        lease::{Expiry, Lease},
+        quota::Charge,
         resolve::text,
         timers::Alarm,
         version::{Identity, Version},
@@ -50,8 +51,51 @@ pub(super) struct Known {
     pub(super) lease: Lease,
     /// Whether the last that was heard of it came from this very host.
     pub(super) is_near: bool,
+    /// What it takes, and whether it has proven itself.
+    pub(super) charge: Charge,
     pub(super) trial: Option<Trial>,
     pub(super) alarm: Alarm,
+}
+
+impl Known {
+    /// Whether this was said of the very same registration on another link.
+    fn is_elsewhere(
+        &self,
+        now: Instant,
+        expiry: &Expiry,
+        version: &Version,
+        address: IpAddr,
+    ) -> bool {
+        let (kept, last) = &self.address;
+        version.has_epoch()
+            && *version == self.version
+            && *kept != address
+            && !last.is_over(now, expiry)
+    }
+
+    /// Takes in what is said of it now, and gives the change, if it is one.
+    fn renew(
+        &mut self,
+        version: Version,
+        heard: &Heard,
+        remote: Remote,
+        lease: Lease,
+        is_elsewhere: bool,
+    ) -> Option<EngineEvent> {
+        self.lease = lease;
+        self.trial = None;
+        self.version = version;
+        self.port = heard.port;
+        if is_elsewhere {
+            return None;
+        }
+        self.address = (heard.address, lease);
+        if self.remote == remote {
+            return None;
+        }
+        self.remote = remote.clone();
+        Some(EngineEvent::Changed(remote))
+    }
 }
 
 impl Go {
@@ -70,9 +114,14 @@ impl Go {
         if self.own.is_own_target(&heard.target) {
             return;
         }
-        let Some(payload) = self.payloads.decode(&heard.txt) else {
+        // Before anything is inflated, which takes many times as much as the packet.
+        if !self.matters(&heard.instance) {
+            return;
+        }
+        let Some(decoded) = self.payloads.decode(&heard.txt) else {
             return;
         };
+        let payload = &decoded.payload;
         let Some((id, domain)) = self.place(&heard.instance, &payload.service) else {
             return;
         };
@@ -104,15 +153,17 @@ impl Go {
                 return;
             }
         }
-        self.store(
-            now,
-            identity.clone(),
-            topic.clone(),
-            heard,
-            &payload,
-            origin,
-        );
-        self.heard(now, &topic, &heard.instance, &identity, origin);
+        if self.store(now, &identity, &topic, heard, &decoded, origin) {
+            self.heard(now, &topic, &heard.instance, &identity, origin);
+        }
+    }
+
+    /// Whether anybody wants to know of an instance, whatever service it says to be of.
+    fn matters(&self, instance: &str) -> bool {
+        let mut places = instance.match_indices('.');
+        self.wants_all()
+            || places.any(|(at, _)| self.is_wanted(&instance[at + 1..]))
+            || self.own.at(instance).next().is_some()
     }
 
     /// Takes an instance apart to an id and a domain that matters here.
@@ -165,57 +216,53 @@ impl Go {
         tomb.is_some_and(|(buried, until)| *until > now && version <= buried)
     }
 
+    /// Takes in what is said of a node; false if there is no room for it.
     fn store(
         &mut self,
         now: Instant,
-        identity: Identity,
-        topic: String,
+        identity: &Identity,
+        topic: &str,
         heard: &Heard,
-        payload: &Payload,
+        decoded: &Decoded,
         origin: Origin,
-    ) {
+    ) -> bool {
+        let payload = &decoded.payload;
         let version = Version::new(payload.stamp(), Some(heard.target.clone()));
         let jitter = self.random.u32(0..=MAX_JITTER);
         let lease = Lease::new(now, heard.ttl, jitter, origin.by);
-        let is_full = self.nodes.len() >= self.config.max_nodes;
-        let remote = self.remote(&identity, heard, payload, origin);
-        if self.is_buried(now, &identity, &version) {
-            return;
+        let known = self.nodes.get(identity);
+        let is_old = known.is_some_and(|known| !version.supersedes(&known.version));
+        if is_old || self.is_buried(now, identity, &version) {
+            return true;
         }
-        let event = match self.nodes.get_mut(&identity) {
-            Some(known) if !version.supersedes(&known.version) => return,
-            Some(known) => {
-                let (address, last) = &known.address;
-                let is_elsewhere = version.has_epoch()
-                    && version == known.version
-                    && *address != heard.address
-                    && !last.is_over(now, &self.expiry);
+        let by = origin.by.host;
+        let has_room = self.make_room(by, identity, decoded.weight);
+        let remote = self.remote(identity, heard, payload, origin);
+        let event = match self.nodes.get_mut(identity) {
+            // It is alive, and goes on as what it was.
+            Some(known) if !has_room => {
                 known.lease = lease;
-                known.is_near = origin.is_near;
                 known.trial = None;
-                known.version = version;
-                known.port = heard.port;
-                if is_elsewhere || known.remote == remote {
-                    if !is_elsewhere {
-                        known.address = (heard.address, lease);
-                    }
-                    None
-                } else {
-                    known.address = (heard.address, lease);
-                    known.remote = remote.clone();
-                    Some(EngineEvent::Changed(remote))
-                }
+                None
             }
-            None if is_full => return,
+            Some(known) => {
+                known.is_near = origin.is_near;
+                let is_elsewhere = known.is_elsewhere(now, &self.expiry, &version, heard.address);
+                let event = known.renew(version, heard, remote, lease, is_elsewhere);
+                self.recharge(now, identity, decoded.weight);
+                event
+            }
+            None if !has_room => return false,
             None => {
                 let known = Known {
                     remote: remote.clone(),
-                    topic,
+                    topic: topic.to_owned(),
                     version,
                     port: heard.port,
                     address: (heard.address, lease),
                     lease,
                     is_near: origin.is_near,
+                    charge: self.charge(now, by, identity, decoded.weight),
                     trial: None,
                     alarm: Alarm::default(),
                 };
@@ -224,7 +271,8 @@ impl Go {
             }
         };
         self.events.extend(event);
-        self.arm_node(&identity);
+        self.arm_node(identity);
+        true
     }
 
     fn remote(
@@ -265,7 +313,7 @@ impl Go {
 
     /// Forgets a node and says that it is gone, and how that is known.
     pub(super) fn forget(&mut self, identity: &Identity, ending: Ending) {
-        if let Some(known) = self.nodes.remove(identity) {
+        if let Some(known) = self.drop_node(identity) {
             self.events
                 .push_back(EngineEvent::Gone(known.remote, ending));
         }

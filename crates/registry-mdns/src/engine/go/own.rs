@@ -319,7 +319,7 @@ impl Go {
         };
         self.own.insert(key, own);
         // What was told of another holder is silently replaced.
-        self.nodes.remove(&identity);
+        self.drop_node(&identity);
         self.arm_own(key);
         registered
     }

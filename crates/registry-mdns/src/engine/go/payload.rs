@@ -11,15 +11,21 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 use vine_registry::{Endpoint, Error, Metadata, Node, Result, Service, address::HostPort};
 
-use crate::{codec::strings, mapping::Stamp};
+use crate::{
+    codec::strings,
+    mapping::{Stamp, weight},
+};
 
 /// The most that may come out of inflating (a zip bomb does not get beyond it).
 const MAX_INFLATED: usize = 64 * 1024;
 /// The most that fits into one packet with the other records of a node; there is no second one.
 const MAX_TXT: usize = 8_000;
 const MAX_STRING: usize = 255;
-/// How many decoded payloads are kept: refreshing brings the same ones again and again.
-const KEPT: usize = 256;
+/// What the decoded payloads may take that are kept, in bytes: refreshing brings the same ones again
+/// and again.
+const MAX_KEPT: usize = 4 * 1024 * 1024;
+/// What is kept of a payload beside what it says.
+const ENTRY: usize = 256;
 
 /// The JSON of a node. Go writes `null` for what is empty, and Go's readers take keys in any case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -138,6 +144,22 @@ impl Payload {
         Some(payload)
     }
 
+    /// About how many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        let more = self.more.as_ref();
+        let texts = [&self.version, &self.namespace].into_iter().flatten();
+        let texts = texts.chain(more.and_then(|more| more.address.as_ref()));
+        let metadata = self.metadata.iter().chain(more.map(|more| &more.metadata));
+        let endpoints = self.endpoints.iter().flat_map(|all| all.iter());
+        let apis = more.into_iter().flat_map(|more| more.apis.iter());
+        size_of::<Self>()
+            + self.service.len()
+            + texts.map(|text| text.len()).sum::<usize>()
+            + metadata.map(weight::metadata).sum::<usize>()
+            + endpoints.map(weight::endpoint).sum::<usize>()
+            + apis.map(weight::json).sum::<usize>()
+    }
+
     pub(super) fn stamp(&self) -> Stamp {
         self.more
             .as_ref()
@@ -201,21 +223,42 @@ fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
     bytes.filter(|_| rest.is_empty())
 }
 
+/// A payload that was decoded.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) payload: Payload,
+    /// About how many bytes of memory it takes.
+    pub(super) weight: usize,
+}
+
 /// Decoded payloads, so that what is heard again costs a comparison.
 #[derive(Debug, Default)]
-pub(super) struct Payloads(HashMap<Arc<[u8]>, Option<Arc<Payload>>, foldhash::fast::RandomState>);
+pub(super) struct Payloads {
+    known: HashMap<Arc<[u8]>, Option<Arc<Decoded>>, foldhash::fast::RandomState>,
+    pub(super) weight: usize,
+}
 
 impl Payloads {
-    pub(super) fn decode(&mut self, txt: &Arc<[u8]>) -> Option<Arc<Payload>> {
-        if let Some(known) = self.0.get(txt) {
+    /// Reads a TXT record; none if it is not of this dialect.
+    pub(super) fn decode(&mut self, txt: &Arc<[u8]>) -> Option<Arc<Decoded>> {
+        if let Some(known) = self.known.get(txt) {
             return known.clone();
         }
-        let payload = Payload::decode(txt).map(Arc::new);
-        if self.0.len() >= KEPT {
-            self.0.clear();
+        let decoded = Payload::decode(txt).map(|payload| {
+            let weight = payload.weight();
+            Arc::new(Decoded { payload, weight })
+        });
+        let taken = decoded.as_ref().map_or(0, |decoded| decoded.weight);
+        let weight = ENTRY + txt.len() + taken;
+        if self.weight + weight > MAX_KEPT {
+            self.known.clear();
+            self.weight = 0;
         }
-        self.0.insert(Arc::clone(txt), payload.clone());
-        payload
+        if weight <= MAX_KEPT {
+            self.weight += weight;
+            self.known.insert(Arc::clone(txt), decoded.clone());
+        }
+        decoded
     }
 }
 
@@ -277,6 +320,27 @@ mod tests {
         let mut payloads = Payloads::default();
         let (one, two) = (payloads.decode(&txt), payloads.decode(&txt));
         assert!(Arc::ptr_eq(&one.unwrap(), &two.unwrap()));
-        assert_eq!(payloads.decode(&Arc::from(&b"\x02zz"[..])), None);
+        assert!(payloads.decode(&Arc::from(&b"\x02zz"[..])).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_what_it_takes() {
+        let mut payloads = Payloads::default();
+        let swollen = vec![r#"{"":0}"#; 800].join(",");
+        let mut taken = 0;
+        for number in 0..100 {
+            let json = format!(r#"{{"Service":"s","Vine":{{"apis":[{number},{swollen}]}}}}"#);
+            let txt = deflate(json.as_bytes()).unwrap().into();
+            taken += payloads.decode(&txt).unwrap().weight;
+            assert!(payloads.weight <= MAX_KEPT);
+            assert!(payloads.known.contains_key(&txt));
+        }
+        assert!(taken > 10 * MAX_KEPT, "{taken}");
+        // What would take all of it alone is not kept at all.
+        let vast = vec![r#"{"":0}"#; 8_000].join(",");
+        let json = format!(r#"{{"Service":"s","Vine":{{"apis":[{vast}]}}}}"#);
+        let txt = deflate(json.as_bytes()).unwrap().into();
+        assert!(payloads.decode(&txt).unwrap().weight > MAX_KEPT);
+        assert!(payloads.known.is_empty());
     }
 }

@@ -139,7 +139,7 @@ impl Go {
         domains
     }
 
-    fn wants_all(&self) -> bool {
+    pub(super) fn wants_all(&self) -> bool {
         let mut looked_up = self.lookups.values().map(|lookup| &lookup.question);
         self.browses.contains_key(&Question::All) || looked_up.any(|one| *one == Question::All)
     }

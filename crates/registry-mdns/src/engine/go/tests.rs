@@ -2,6 +2,7 @@
 //! models of Go processes, faults included.
 
 mod acceptance;
+mod hostile;
 mod life;
 mod link;
 mod reader;
