@@ -171,9 +171,14 @@ impl Engine {
             return;
         }
         let ending = instance.ending(now, &self.expiry);
+        let host = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
         let disturbed = instance.end_leases(now, &self.expiry);
+        let left = host.filter(|_| instance.srv.is_none());
         let is_gone = instance.pointers.is_empty();
         self.batch.ask(now, instance.take_refreshes(now, name));
+        if let Some(host) = left {
+            self.cache.leave_host(&host, name);
+        }
         for topic in disturbed {
             self.ask_soon(now, &topic);
         }

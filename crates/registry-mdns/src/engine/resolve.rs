@@ -171,7 +171,7 @@ impl Engine {
 }
 
 impl Cache {
-    fn leave_host(&mut self, target: &Name, instance: &Name) {
+    pub(super) fn leave_host(&mut self, target: &Name, instance: &Name) {
         if let Some(host) = self.hosts.get_mut(target) {
             host.users.remove(instance);
             if host.users.is_empty() {

@@ -62,28 +62,28 @@ proptest! {
 
 #[test]
 fn a_flood_of_names_costs_bounded_memory() {
-    let mut net = Net::with_hosts(1, 1);
-    net.browse(0, of("web"));
-    net.hosts[0].engine.config.max_nodes = 100;
-    let mut flood = Net::with_hosts(2, 1);
-    let nodes = (0..3_000).map(|i| Node::new(format!("n{i}"), "10.0.0.9:80"));
-    flood.register_all(0, service("web", "x").with_nodes(nodes));
-    for sent in flood.sent.clone() {
-        net.inject(
-            0,
-            "10.0.0.7:5353".parse().unwrap(),
-            sent.port,
-            &sent.message,
-        );
+    // Of the second, the addresses of the host are remembered, too.
+    for address in ["10.0.0.9:80", "0.0.0.0:80"] {
+        let mut net = Net::with_hosts(1, 1);
+        net.browse(0, of("web"));
+        net.hosts[0].engine.config.max_nodes = 100;
+        let mut flood = Net::with_hosts(2, 1);
+        let nodes = (0..3_000).map(|i| Node::new(format!("n{i}"), address));
+        flood.register_all(0, service("web", "x").with_nodes(nodes));
+        for sent in flood.sent.clone() {
+            let source = "10.0.0.7:5353".parse().unwrap();
+            net.inject(0, source, sent.port, &sent.message);
+        }
+        assert_eq!(net.known(0).len(), 100);
+        let engine = &net.hosts[0].engine;
+        assert_eq!(engine.cache.instances.len(), 100);
+        assert!(engine.cache.hosts.len() <= 100);
+        net.run(secs(200));
+        assert!(net.known(0).is_empty());
+        let engine = &net.hosts[0].engine;
+        assert!(engine.cache.instances.is_empty() && engine.cache.claims.is_empty());
+        assert!(engine.cache.hosts.is_empty(), "{:?}", engine.cache.hosts);
     }
-    assert_eq!(net.known(0).len(), 100);
-    let engine = &net.hosts[0].engine;
-    assert_eq!(engine.cache.instances.len(), 100);
-    assert!(engine.cache.hosts.len() <= 100);
-    net.run(secs(200));
-    assert!(net.known(0).is_empty());
-    let engine = &net.hosts[0].engine;
-    assert!(engine.cache.instances.is_empty() && engine.cache.claims.is_empty());
 }
 
 /// Announcements of so many nodes.
