@@ -13,7 +13,7 @@ pub(crate) mod weight;
 mod write;
 
 pub(crate) use blob::{Blob, BlobRef, Digest, chunk_bytes, chunk_name, parse_chunk_name};
-pub(crate) use extra::{Extras, MAX_INFLATED};
+pub(crate) use extra::{Extras, MAX_INFLATED, Unread};
 pub(crate) use names::Names;
 pub(crate) use seal::{Flaw, MAX_ADDRESSES, Subject, push_addresses, seal_len};
 pub(crate) use txt::{Facts, Stamp, decode, identity};

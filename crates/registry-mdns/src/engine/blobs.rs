@@ -1,12 +1,14 @@
 //! Blobs: what does not fit into TXT records.
 //!
-//! `held` answers for those of one's own registrations. This file fetches those of others: a few
+//! `held` answers for those of one's own registrations, and `delivery` gives what has come to those
+//! who wait for it. This file fetches those of others: a few
 //! chunks at a time, from one of the hosts that hold it, and from another one when that is silent.
 //!
 //! Whoever waits for a look-up asks at once, and is answered at once, by unicast. Whoever merely
 //! watches waits a little, asks for all by multicast, and leaves the asking to others who were
 //! sooner (RFC 6762 section 7.3); and so does everybody as soon as it shows that many want the same.
 
+mod delivery;
 pub(super) mod held;
 
 use std::{
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::{
     codec::{Ask, Data, Message, Name, Record, kind},
-    mapping::{BlobRef, Digest, chunk_bytes, chunk_name, decode, parse_chunk_name},
+    mapping::{BlobRef, Digest, chunk_bytes, chunk_name, parse_chunk_name},
 };
 
 /// Chunks of one blob that are asked for at a time.
@@ -96,6 +98,8 @@ enum Stage {
     },
     /// It could not be had.
     Failed { retry: Instant },
+    /// It was had, but there was no room for it.
+    NoRoom { retry: Instant },
 }
 
 #[derive(Clone, Debug)]
@@ -120,8 +124,14 @@ impl Blobs {
         match want.stage {
             Stage::Queued => Some(want.progress.max(self.progress?)),
             Stage::Active { .. } => Some(want.progress),
-            Stage::Failed { .. } => None,
+            Stage::Failed { .. } | Stage::NoRoom { .. } => None,
         }
+    }
+
+    /// Whether a blob may still be had, so that who waits for it stays what he was.
+    pub(super) fn may_come(&self, digest: Digest) -> bool {
+        let want = self.wants.get(&digest);
+        want.is_some_and(|want| !matches!(want.stage, Stage::Failed { .. }))
     }
 
     fn start(&mut self, now: Instant, digest: Digest) {
@@ -233,7 +243,7 @@ impl Want {
     fn next_timeout(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Queued => None,
-            Stage::Failed { retry } => Some(*retry),
+            Stage::Failed { retry } | Stage::NoRoom { retry } => Some(*retry),
             Stage::Active { chunks, defer } => {
                 let asked = chunks.iter().filter_map(|chunk| match chunk {
                     Chunk::Asked { until } => Some(*until),
@@ -371,37 +381,6 @@ impl Engine {
         is_last
     }
 
-    /// All of a blob is here: if it is what it should be, those who wait for it are nodes now.
-    fn complete_blob(&mut self, now: Instant, digest: Digest) {
-        let Some(whole) = self.blobs.wants.get(&digest).and_then(Want::whole) else {
-            return;
-        };
-        if Digest::of(&whole) != digest {
-            return self.spoil_blob(now, digest);
-        }
-        let Some(want) = self.blobs.remove(now, digest) else {
-            return;
-        };
-        let is_readable = self.cache.extras.inflate(digest, &whole).is_some();
-        if !is_readable {
-            self.counters.unreadable += 1;
-        }
-        for name in want.users {
-            let Some(instance) = self.cache.instances.get_mut(&name) else {
-                continue;
-            };
-            instance.awaits = None;
-            instance.is_dirty = true;
-            if let Some(txt) = &mut instance.txt {
-                let facts = is_readable.then(|| decode(&txt.bytes, &mut self.cache.extras));
-                txt.facts = facts.flatten().map(Into::into);
-            }
-            let target = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
-            self.cache.follow_host(&name, target.as_ref());
-            self.follow(now, &name);
-        }
-    }
-
     /// Somebody has sent something else: begins again, with another holder.
     fn spoil_blob(&mut self, now: Instant, digest: Digest) {
         self.counters.damaged += 1;
@@ -453,7 +432,12 @@ impl Engine {
         }
         // Before the next packet goes out it is looked at, and its alarm is set again.
         match want.stage {
-            Stage::Failed { retry } if retry <= now => self.blobs.start(now, digest),
+            Stage::NoRoom { retry } if retry <= now && self.cache.extras.get(digest).is_some() => {
+                self.deliver_blob(now, digest);
+            }
+            Stage::Failed { retry } | Stage::NoRoom { retry } if retry <= now => {
+                self.blobs.start(now, digest);
+            }
             _ => drop(self.blobs.stirred.insert(digest)),
         }
     }

@@ -82,6 +82,8 @@ pub(super) struct Instance {
     pub(super) node: Option<Claim>,
     /// Whether anything has changed since the node was made up.
     pub(super) is_dirty: bool,
+    /// Whether it says by now what there was no room for.
+    pub(super) is_behind: bool,
     /// The blob that it waits for.
     pub(super) awaits: Option<Digest>,
     /// How often what is missing was asked for, and when to ask again.
@@ -157,6 +159,7 @@ impl Instance {
             chosen: None,
             node: None,
             is_dirty: true,
+            is_behind: false,
             awaits: None,
             asked: 0,
             ask_at: None,
@@ -176,7 +179,7 @@ impl Instance {
     /// How long it need not be told again, in seconds, if it need not be (RFC 6762 section 7.1).
     /// Asking for the pointer is how the rest of an instance is refreshed, too.
     fn known_ttl(&self, now: Instant) -> Option<u32> {
-        if self.srv.is_none() || self.txt.is_none() {
+        if self.srv.is_none() || self.txt.is_none() || self.is_behind {
             return None;
         }
         let leases = self.leases().map(|lease| lease.known_ttl(now));

@@ -6,12 +6,13 @@ use super::{
     Ending, Engine,
     cache::{Address, GRACE, Instance, Txt},
     lease::{Lease, Source},
+    quota::{RETRY, taken},
     timers::Timer,
     version::Version,
 };
 use crate::{
     codec::{Data, Message, Name, Record, Srv},
-    mapping::{Facts, decode},
+    mapping::{Facts, Unread, decode},
 };
 
 /// RFC 6762 section 6.7.
@@ -29,11 +30,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    fn is_weak(&self) -> bool {
+    pub(super) fn is_weak(&self) -> bool {
         self.asked.is_some()
     }
 
-    fn ttl(&self, ttl: u32) -> u32 {
+    pub(super) fn ttl(&self, ttl: u32) -> u32 {
         if self.is_weak() {
             ttl.min(LEGACY_TTL)
         } else {
@@ -72,6 +73,8 @@ enum Verdict {
     Ignore,
     /// It was said before a goodbye; if it may count all the same, it is asked for then.
     Late(Option<Instant>),
+    /// There is no room for it; who is known stays as he was.
+    NoRoom,
     /// The node is gone.
     Gone,
     /// It counts; the facts are those of the TXT record, if it can be understood.
@@ -106,13 +109,19 @@ impl Engine {
         for (name, (said, verdict)) in verdicts {
             match verdict {
                 Verdict::Ignore | Verdict::Late(_) => {}
+                Verdict::NoRoom => {
+                    self.ask_when_there_is_room(now, name);
+                    self.hold(now, name, &said, origin);
+                    touched.push(name.clone());
+                }
                 Verdict::Gone => self.forget_instance(name, Ending::Said),
                 Verdict::Take(facts) => {
-                    if self.take_said(now, name, &said, facts, origin)
-                        && self.recharge(now, name, origin.by.host)
-                    {
-                        touched.push(name.clone());
+                    if self.has_room_for(now, name, &said, facts.as_deref(), origin) {
+                        self.take_said(now, name, &said, facts, origin);
+                    } else {
+                        self.hold(now, name, &said, origin);
                     }
+                    touched.push(name.clone());
                 }
             }
         }
@@ -166,7 +175,9 @@ impl Engine {
     }
 
     fn judge(&mut self, now: Instant, name: &Name, said: &Said<'_>, origin: &Origin) -> Verdict {
-        let facts = said.txt.and_then(|(bytes, _)| self.facts(name, bytes));
+        let read = said.txt.map(|(bytes, _)| self.facts(name, bytes));
+        let has_room = read != Some(Err(Unread::NoRoom));
+        let facts = read.and_then(Result::ok);
         let version = match (said.srv, &facts) {
             (Some((srv, _)), Some(facts)) => {
                 Some(Version::new(facts.stamp, Some(srv.target.clone())))
@@ -224,6 +235,9 @@ impl Engine {
         {
             return Verdict::Late((!burial.is_own).then_some(burial.until));
         }
+        if !has_room && !is_goodbye {
+            return Verdict::NoRoom;
+        }
         if is_outdated(known, version.as_ref(), facts.as_deref(), said) {
             return Verdict::Ignore;
         }
@@ -266,20 +280,43 @@ impl Engine {
     }
 
     /// What a TXT record says; decoded only if it is other than the one known.
-    pub(super) fn facts(&mut self, name: &Name, bytes: &Arc<[u8]>) -> Option<Arc<Facts>> {
+    pub(super) fn facts(&mut self, name: &Name, bytes: &Arc<[u8]>) -> Result<Arc<Facts>, Unread> {
         let known = self
             .cache
             .instances
             .get(name)
             .and_then(|known| known.txt.as_ref());
         if let Some(known) = known.filter(|known| known.bytes == *bytes) {
-            return known.facts.clone();
+            return known.facts.clone().ok_or(Unread::Nonsense);
         }
         let facts = decode(bytes, &mut self.cache.extras).map(Arc::new);
-        if facts.is_none() {
-            self.counters.unreadable += 1;
+        match facts {
+            Err(Unread::Nonsense) => self.counters.unreadable += 1,
+            Err(Unread::NoRoom) => self.counters.refused += 1,
+            Ok(_) => {}
         }
         facts
+    }
+
+    /// Makes room for what a known instance says now.
+    fn has_room_for(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        said: &Said<'_>,
+        facts: Option<&Facts>,
+        origin: &Origin,
+    ) -> bool {
+        let known = self.cache.instances.get(name);
+        let known = known.and_then(|known| known.txt.as_ref());
+        let bytes = match said.txt.filter(|(_, ttl)| *ttl > 0) {
+            Some((txt, _)) => taken(txt.len(), facts),
+            None => taken(
+                known.map_or(0, |txt| txt.bytes.len()),
+                known.and_then(|txt| txt.facts.as_deref()),
+            ),
+        };
+        self.recharge(now, name, origin.by.host, bytes)
     }
 
     fn lease(&self, now: Instant, ttl: u32, origin: &Origin) -> Lease {
@@ -301,8 +338,14 @@ impl Engine {
             }
             return false;
         }
-        if let Some(Verdict::Late(Some(until))) = verdict {
-            self.ask_by(&record.name, *until);
+        let is_known = self.cache.instances.contains_key(name);
+        match verdict {
+            Some(Verdict::Late(Some(until))) => self.ask_by(&record.name, *until),
+            Some(Verdict::NoRoom) if !is_known => {
+                self.ask_by(&record.name, now + RETRY);
+                return false;
+            }
+            _ => {}
         }
         if !self.cache.topics.contains_key(&record.name)
             || matches!(
@@ -316,7 +359,7 @@ impl Engine {
         if record.ttl == 0 {
             return !origin.is_weak() && self.end_pointer(now, &record.name, name);
         }
-        if !self.cache.instances.contains_key(name) {
+        if !is_known {
             let Some(charge) = self.make_room(now, name, origin) else {
                 return false;
             };
@@ -353,7 +396,7 @@ impl Engine {
         pointer.map(|lease| lease.end_by(now + GRACE)).is_some()
     }
 
-    /// Takes SRV and TXT in; gives whether the instance is to be looked after.
+    /// Takes SRV and TXT in.
     fn take_said(
         &mut self,
         now: Instant,
@@ -361,11 +404,11 @@ impl Engine {
         said: &Said<'_>,
         facts: Option<Arc<Facts>>,
         origin: &Origin,
-    ) -> bool {
+    ) {
         let jitter = self.jitter;
         let lasting = |ttl| Lease::new(now, origin.ttl(ttl), jitter, origin.by);
         let Some(instance) = self.cache.instances.get_mut(name) else {
-            return false;
+            return;
         };
         instance.is_near = origin.is_near;
         let mut before = None;
@@ -384,6 +427,7 @@ impl Engine {
             }
         }
         if let Some((bytes, ttl)) = said.txt {
+            instance.is_behind = false;
             match &mut instance.txt {
                 Some(known) if known.bytes == *bytes && ttl == 0 => known.lease.end_by(now + GRACE),
                 Some(known) if known.bytes == *bytes => {
@@ -406,7 +450,6 @@ impl Engine {
             let target = instance.srv.as_ref().map(|(srv, _)| srv.target.clone());
             self.cache.follow_host(name, before.or(target).as_ref());
         }
-        true
     }
 
     fn take_address(

@@ -9,14 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ending, Engine, intake::Origin};
-use crate::{
-    codec::Name,
-    mapping::{Facts, weight},
+use super::{
+    Ending, Engine,
+    intake::{Origin, Said},
+    lease::Lease,
 };
+use crate::{codec::Name, mapping::Facts};
 
 /// Who is heard of again after so long is no flood.
 const PROBATION: Duration = Duration::from_secs(60);
+/// When what found no room is asked for again.
+pub(super) const RETRY: Duration = Duration::from_secs(30);
 /// About what is kept of a node beside what it says.
 pub(super) const BASE: usize = 1_024;
 
@@ -73,6 +76,11 @@ pub(super) struct Charge {
 }
 
 impl Charge {
+    /// Who brought it, if it has not proven itself.
+    pub(super) fn host(&self) -> Option<u32> {
+        self.host
+    }
+
     fn is_of(&self, host: u32) -> bool {
         self.host == Some(host)
     }
@@ -210,28 +218,60 @@ impl Engine {
         true
     }
 
-    /// Charges an instance for what it says now, and sees whether it has proven itself. Gives
-    /// whether it may stay.
-    pub(super) fn recharge(&mut self, now: Instant, name: &Name, by: u32) -> bool {
-        let Some(instance) = self.cache.instances.get_mut(name) else {
-            return false;
-        };
-        let bytes = instance.txt.as_ref().map_or(BASE, |txt| {
-            BASE + txt.bytes.len() + txt.facts.as_deref().map_or(0, weight_of)
-        });
-        self.quota.recharge(now, &mut instance.charge, bytes);
-        while self.quota.total > self.config.max_memory {
-            if !self.evict(by, Excess::Bytes(0)) {
+    /// Makes room for what an instance says now, charges it for that, and sees whether it has proven
+    /// itself; false if it is not entitled to so much, and it stays charged as it was.
+    pub(super) fn recharge(&mut self, now: Instant, name: &Name, by: u32, bytes: usize) -> bool {
+        loop {
+            let Some(instance) = self.cache.instances.get_mut(name) else {
+                return false;
+            };
+            let before = instance.charge.bytes;
+            if bytes <= before || self.quota.total - before + bytes <= self.config.max_memory {
+                self.quota.recharge(now, &mut instance.charge, bytes);
+                return true;
+            }
+            if !self.evict(by, Excess::Bytes(bytes - before)) {
                 self.counters.refused += 1;
-                self.forget_instance(name, Ending::Lost);
                 return false;
             }
         }
-        self.cache.instances.contains_key(name)
+    }
+
+    /// There is no room for what an instance says: as long as that is so it stays the node that it
+    /// was, if it was one.
+    pub(super) fn hold(&mut self, now: Instant, name: &Name, said: &Said<'_>, origin: &Origin) {
+        let lasting = |ttl| Lease::new(now, origin.ttl(ttl), self.jitter, origin.by);
+        let Some(instance) = self.cache.instances.get_mut(name) else {
+            return;
+        };
+        if instance.node.is_none() {
+            return self.forget_instance(name, Ending::Lost);
+        }
+        instance.is_behind = true;
+        if let Some((srv, ttl)) = said.srv
+            && let Some((held, lease)) = &mut instance.srv
+            && held == srv
+        {
+            instance.trial = None;
+            lease.renew(lasting(ttl), origin.is_weak());
+            if let Some((known, (_, ttl))) = instance.txt.as_mut().zip(said.txt) {
+                known.lease.renew(lasting(ttl), origin.is_weak());
+            }
+        }
+    }
+
+    /// Asks again for what found no room, when there may be some.
+    pub(super) fn ask_when_there_is_room(&mut self, now: Instant, name: &Name) {
+        let instance = self.cache.instances.get(name);
+        let pointers = instance.into_iter().flat_map(|known| &known.pointers);
+        let topics: Vec<_> = pointers.map(|(topic, _)| topic.clone()).collect();
+        for topic in topics {
+            self.ask_by(&topic, now + RETRY);
+        }
     }
 }
 
-/// What was decoded and is not shared.
-fn weight_of(facts: &Facts) -> usize {
-    weight::metadata(&facts.service_metadata) + weight::metadata(&facts.node_metadata)
+/// What an instance takes whose TXT record is of so many bytes and says this.
+pub(super) fn taken(txt: usize, facts: Option<&Facts>) -> usize {
+    BASE + txt + facts.map_or(0, |facts| facts.weight)
 }

@@ -79,10 +79,10 @@ impl Engine {
 
     /// Whether nothing is missing but a blob that is being fetched.
     fn is_underway(&self, instance: &Instance) -> bool {
-        let progress = instance
-            .awaits
-            .and_then(|digest| self.blobs.progress(digest));
-        progress.is_some() && !instance.pointers.is_empty() && instance.srv.is_some()
+        let awaited = instance.awaits;
+        awaited.is_some_and(|digest| self.blobs.may_come(digest))
+            && !instance.pointers.is_empty()
+            && instance.srv.is_some()
     }
 
     fn disclaim(&mut self, identity: &Identity, name: &Name, ending: Ending) {

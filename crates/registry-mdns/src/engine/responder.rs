@@ -185,7 +185,7 @@ impl Engine {
         let records = || authorities.iter().filter(|record| record.name == *name);
         let target = target_of(records())?.clone();
         let facts = records().find_map(|record| match &record.data {
-            Data::Txt(bytes) => decode(bytes, &mut self.cache.extras),
+            Data::Txt(bytes) => decode(bytes, &mut self.cache.extras).ok(),
             _ => None,
         });
         Some(Version::new(facts?.stamp, Some(target)))

@@ -15,6 +15,7 @@ mod outages;
 mod overhearing;
 mod reader;
 mod registering;
+mod room;
 mod scale;
 mod sections;
 mod truth;

@@ -112,7 +112,7 @@ impl Engine {
         if let Err(flaw) = self.check(instance, srv, txt, goodbye) {
             return Trust::None(Doubt::Flawed(flaw));
         }
-        let Some(facts) = self.facts(instance, txt) else {
+        let Ok(facts) = self.facts(instance, txt) else {
             return Trust::Signed(ttl);
         };
         let names_addresses = facts.address.is_some() || facts.addresses.is_some();

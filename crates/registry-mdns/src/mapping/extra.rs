@@ -110,6 +110,15 @@ impl Extra {
     }
 }
 
+/// Why it is not known what something says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It can't be understood, however often it is tried.
+    Nonsense,
+    /// There is no room for it at present.
+    NoRoom,
+}
+
 /// What was decoded, so that a thousand nodes of a version share their endpoints. It is bounded,
 /// together with all that still uses it.
 #[derive(Debug, Default)]
@@ -127,14 +136,21 @@ struct Known {
 
 impl Extras {
     /// What was decoded of a blob: nothing if that can't be understood.
-    pub(super) fn get(&self, digest: Digest) -> Option<Option<&Arc<Extra>>> {
+    pub(crate) fn get(&self, digest: Digest) -> Option<Option<&Arc<Extra>>> {
         self.known.get(&digest).map(|known| known.extra.as_ref())
     }
 
-    /// Decodes what was deflated; none if it can't be understood, or finds no room.
-    pub(crate) fn inflate(&mut self, digest: Digest, deflated: &[u8]) -> Option<Arc<Extra>> {
+    /// Decodes what was deflated.
+    ///
+    /// # Errors
+    /// When it can't be understood, which is remembered, or finds no room.
+    pub(crate) fn inflate(
+        &mut self,
+        digest: Digest,
+        deflated: &[u8],
+    ) -> Result<Arc<Extra>, Unread> {
         if let Some(known) = self.known.get(&digest) {
-            return known.extra.clone();
+            return known.extra.clone().ok_or(Unread::Nonsense);
         }
         let extra = Extra::inflate(deflated).map(Arc::new);
         let weight = extra.as_ref().map_or(ENTRY, |extra| extra.weight());
@@ -142,7 +158,7 @@ impl Extras {
             self.drop_unused();
         }
         if self.weight + weight > MAX_WEIGHT {
-            return None;
+            return Err(extra.map_or(Unread::Nonsense, |_| Unread::NoRoom));
         }
         self.weight += weight;
         let known = Known {
@@ -150,7 +166,7 @@ impl Extras {
             weight,
         };
         self.known.insert(digest, known);
-        extra
+        extra.ok_or(Unread::Nonsense)
     }
 
     fn drop_unused(&mut self) {
@@ -164,7 +180,7 @@ impl Extras {
 mod tests {
     use super::*;
 
-    fn inflate(extras: &mut Extras, deflated: &[u8]) -> Option<Arc<Extra>> {
+    fn inflate(extras: &mut Extras, deflated: &[u8]) -> Result<Arc<Extra>, Unread> {
         extras.inflate(Digest::of(deflated), deflated)
     }
 
@@ -193,8 +209,8 @@ mod tests {
         let bomb = deflate(&vec![b' '; 5_000_000]);
         assert!(bomb.len() < 8_000);
         let mut extras = Extras::default();
-        assert_eq!(inflate(&mut extras, &bomb), None);
-        assert_eq!(inflate(&mut extras, b"no deflate"), None);
+        assert_eq!(inflate(&mut extras, &bomb), Err(Unread::Nonsense));
+        assert_eq!(inflate(&mut extras, b"no deflate"), Err(Unread::Nonsense));
         assert_eq!(extras.weight, 2 * ENTRY);
         assert_eq!(extras.get(Digest::of(&bomb)), Some(None), "is remembered");
     }
@@ -213,8 +229,11 @@ mod tests {
         }
         assert!(extras.weight <= MAX_WEIGHT);
         assert!((8..20).contains(&used.len()), "{}", used.len());
+        assert_eq!(inflate(&mut extras, &swollen(40)), Err(Unread::NoRoom));
+        assert_eq!(inflate(&mut extras, b"no deflate"), Err(Unread::Nonsense));
+        assert_eq!(extras.get(Digest::of(&swollen(40))), None, "is tried again");
         used.clear();
-        assert!(inflate(&mut extras, &swollen(40)).is_some());
+        assert!(inflate(&mut extras, &swollen(40)).is_ok());
         assert_eq!(extras.known.len(), 1);
     }
 

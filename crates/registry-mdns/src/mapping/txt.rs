@@ -7,13 +7,16 @@ use vine_registry::{DEFAULT_NAMESPACE, Endpoint, Metadata, address::HostPort, va
 
 use super::{
     blob::{BlobRef, Digest},
-    extra::{Extra, Extras},
+    extra::{Extra, Extras, Unread},
+    weight,
 };
 use crate::codec::strings;
 
 pub(super) const MAX_STRING: usize = 255;
 /// The version of this mapping (RFC 6763 section 6.7).
 pub(super) const VERSION: &str = "1";
+/// Keys that are added to shared metadata one by one.
+const FEW: usize = 4;
 
 /// When a registration was made and when it changed last, in Unix ms by its owner's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) missing: Option<BlobRef>,
     /// What was decoded for it is accounted for as long as it is used.
     pub(crate) parts: SmallVec<[Arc<Extra>; 1]>,
+    /// About how many bytes take the metadata that it does not share with its parts.
+    pub(crate) weight: usize,
 }
 
 fn from_seconds(text: &str) -> Option<Duration> {
@@ -55,11 +60,16 @@ fn from_seconds(text: &str) -> Option<Duration> {
     Some(Duration::new(whole.parse().ok()?, nanos)).filter(|ttl| !ttl.is_zero())
 }
 
-/// Reads the TXT record of a node; none if it is not one, or not one that can be understood.
-pub(crate) fn decode(txt: &[u8], extras: &mut Extras) -> Option<Facts> {
+/// Reads the TXT record of a node.
+///
+/// # Errors
+/// When it is not one, or not one that can be understood; or when what is deflated in it finds no
+/// room.
+pub(crate) fn decode(txt: &[u8], extras: &mut Extras) -> Result<Facts, Unread> {
     let mut raw = Raw::default();
     for string in strings(txt) {
-        raw.take(string.ok()?)?;
+        let string = string.map_err(|_| Unread::Nonsense)?;
+        raw.take(string).ok_or(Unread::Nonsense)?;
     }
     raw.facts(extras)
 }
@@ -136,8 +146,13 @@ impl<'a> Raw<'a> {
         Some(())
     }
 
-    fn facts(mut self, extras: &mut Extras) -> Option<Facts> {
+    fn facts(mut self, extras: &mut Extras) -> Result<Facts, Unread> {
         let parts = self.parts(extras)?;
+        let missing = self.blob.filter(|blob| extras.get(blob.digest).is_none());
+        self.with(parts, missing).ok_or(Unread::Nonsense)
+    }
+
+    fn with(self, parts: SmallVec<[Arc<Extra>; 1]>, missing: Option<BlobRef>) -> Option<Facts> {
         let namespace = self.namespace.filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
         let name = self.name?;
@@ -156,7 +171,8 @@ impl<'a> Raw<'a> {
         {
             return None;
         }
-        let missing = self.blob.filter(|blob| extras.get(blob.digest).is_none());
+        let (service, of_service) = merged(&self.service, parts.iter().map(|part| &part.service));
+        let (node, of_node) = merged(&self.node, parts.iter().map(|part| &part.node));
         Some(Facts {
             namespace: namespace.into(),
             name: name.into(),
@@ -169,33 +185,33 @@ impl<'a> Raw<'a> {
                 epoch: self.epoch.unwrap_or_default(),
                 changed: self.changed.unwrap_or_default(),
             },
-            service_metadata: merged(&self.service, parts.iter().map(|part| &part.service)),
-            node_metadata: merged(&self.node, parts.iter().map(|part| &part.node)),
+            service_metadata: service,
+            node_metadata: node,
             endpoints: first_of(&parts, |part| &part.endpoints),
             apis: first_of(&parts, |part| &part.apis),
             missing,
             parts,
+            weight: of_service + of_node,
         })
     }
 
-    /// What is deflated in the record and in its blob, if that is here; none if there is something
-    /// that can't be understood.
-    fn parts(&mut self, extras: &mut Extras) -> Option<SmallVec<[Arc<Extra>; 1]>> {
+    /// What is deflated in the record and in its blob, if that is here.
+    fn parts(&mut self, extras: &mut Extras) -> Result<SmallVec<[Arc<Extra>; 1]>, Unread> {
         let mut parts = SmallVec::new();
         self.chunks.sort_by_key(|(number, _)| *number);
         self.chunks.dedup_by_key(|(number, _)| *number);
         if let Some((last, _)) = self.chunks.last() {
             if usize::from(*last) + 1 != self.chunks.len() {
-                return None;
+                return Err(Unread::Nonsense);
             }
             let whole: Vec<&[u8]> = self.chunks.iter().map(|(_, chunk)| *chunk).collect();
             let whole = whole.concat();
             parts.push(extras.inflate(Digest::of(&whole), &whole)?);
         }
         if let Some(known) = self.blob.and_then(|blob| extras.get(blob.digest)) {
-            parts.push(Arc::clone(known?));
+            parts.push(Arc::clone(known.ok_or(Unread::Nonsense)?));
         }
-        Some(parts)
+        Ok(parts)
     }
 }
 
@@ -236,20 +252,31 @@ fn is_address(address: &str) -> bool {
     HostPort::parse(address).is_some_and(|address| address.port != 0)
 }
 
-/// What stands in keys, and what stands elsewhere. The first of a key counts.
+/// What stands in keys, and what stands elsewhere, and about how many bytes that takes beyond what is
+/// shared with it. The first of a key counts.
 fn merged<'a>(
     pairs: &[(&'a str, &'a str)],
     parts: impl DoubleEndedIterator<Item = &'a Metadata> + Clone,
-) -> Metadata {
+) -> (Metadata, usize) {
     let mut filled = parts.clone().filter(|part| !part.is_empty());
     match (filled.next(), filled.next()) {
-        (Some(one), None) if pairs.is_empty() => return one.clone(),
-        (None, _) if pairs.is_empty() => return Metadata::new(),
+        (Some(one), None) if pairs.is_empty() => return (one.clone(), 0),
+        (None, _) if pairs.is_empty() => return (Metadata::new(), 0),
+        // Its texts stay shared.
+        (Some(one), None) if pairs.len() <= FEW => {
+            let add = |all: Metadata, pair: &(&str, &str)| all.with(pair.0, pair.1);
+            let all = pairs.iter().rev().fold(one.clone(), add);
+            let texts = pairs.iter().map(|(key, value)| key.len() + value.len());
+            let weight = all.len() * weight::PAIR + texts.sum::<usize>();
+            return (all, weight);
+        }
         _ => {}
     }
     // Later ones win in `Metadata`.
     let others = parts.rev().flat_map(Metadata::iter);
-    others.chain(pairs.iter().rev().copied()).collect()
+    let all: Metadata = others.chain(pairs.iter().rev().copied()).collect();
+    let weight = weight::metadata(&all);
+    (all, weight)
 }
 
 #[cfg(test)]

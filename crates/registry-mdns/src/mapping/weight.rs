@@ -2,10 +2,14 @@
 
 use vine_registry::{Endpoint, Metadata, Value};
 
+/// What a pair of metadata takes beside its text: two shared strings with their counts.
+pub(crate) const PAIR: usize = 64;
+
 pub(crate) fn metadata(metadata: &Metadata) -> usize {
-    // Two shared strings with their counts.
     let pairs = metadata.iter();
-    pairs.map(|(key, value)| 64 + key.len() + value.len()).sum()
+    pairs
+        .map(|(key, value)| PAIR + key.len() + value.len())
+        .sum()
 }
 
 pub(crate) fn endpoint(endpoint: &Endpoint) -> usize {

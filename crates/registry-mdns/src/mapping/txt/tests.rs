@@ -29,7 +29,7 @@ fn txt(strings: &[&[u8]]) -> Vec<u8> {
 }
 
 fn read(txt: &[u8]) -> Option<Facts> {
-    decode(txt, &mut Extras::default())
+    decode(txt, &mut Extras::default()).ok()
 }
 
 fn encode(service: &Service, node: &Node, address: Option<&str>) -> Result<Encoded> {
@@ -76,6 +76,7 @@ fn assert_round_trip(service: &Service, node: &Node) -> Encoded {
         apis: Arc::clone(&service.apis),
         missing: None,
         parts: facts.parts.clone(),
+        weight: facts.weight,
     };
     assert_eq!(facts, expected);
     encoded
