@@ -96,6 +96,8 @@ enum Stage {
         /// Until when others may ask first, once that is decided.
         defer: Option<Instant>,
     },
+    /// Nobody who holds it can be asked: there is an outage.
+    CutOff,
     /// It could not be had.
     Failed { retry: Instant },
     /// It was had, but there was no room for it.
@@ -124,7 +126,7 @@ impl Blobs {
         match want.stage {
             Stage::Queued => Some(want.progress.max(self.progress?)),
             Stage::Active { .. } => Some(want.progress),
-            Stage::Failed { .. } | Stage::NoRoom { .. } => None,
+            Stage::CutOff | Stage::Failed { .. } | Stage::NoRoom { .. } => None,
         }
     }
 
@@ -150,6 +152,17 @@ impl Blobs {
         (want.attempts, want.spoiled) = (0, 0);
         want.stage = Stage::begin(want.reference);
         self.stirred.insert(digest);
+    }
+
+    /// The network is back: what could not be asked for is asked for now.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let paused = |want: &Want| matches!(want.stage, Stage::CutOff);
+        let wants = self.wants.iter().filter(|(_, want)| paused(want));
+        let mut digests: Vec<_> = wants.map(|(digest, _)| *digest).collect();
+        digests.sort_unstable();
+        for digest in digests {
+            self.start(now, digest);
+        }
     }
 
     /// One that was active is so no longer.
@@ -199,6 +212,11 @@ impl Want {
         self.holders.get(self.turn % self.holders.len().max(1))
     }
 
+    /// Whether this is so of the links of all who hold it.
+    fn are_holders(&self, so: impl Fn(LinkId) -> bool) -> bool {
+        !self.holders.is_empty() && self.holders.iter().all(|(_, link)| so(*link))
+    }
+
     fn add_holder(&mut self, target: &Name, link: LinkId) {
         let holder = (target.clone(), link);
         if self.holders.len() < MAX_HOLDERS && !self.holders.contains(&holder) {
@@ -242,7 +260,7 @@ impl Want {
 
     fn next_timeout(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Queued => None,
+            Stage::Queued | Stage::CutOff => None,
             Stage::Failed { retry } | Stage::NoRoom { retry } => Some(*retry),
             Stage::Active { chunks, defer } => {
                 let asked = chunks.iter().filter_map(|chunk| match chunk {
@@ -316,7 +334,9 @@ impl Engine {
         if let Some(target) = target {
             want.add_holder(&target, by.link);
         }
-        if is_new {
+        // Perhaps somebody who can be asked.
+        let is_paused = matches!(want.stage, Stage::CutOff);
+        if is_new || is_paused {
             self.blobs.start(now, reference.digest);
         }
     }
@@ -460,9 +480,15 @@ impl Engine {
 
     fn pump_blob(&mut self, now: Instant, digest: Digest) {
         let is_waited_for = self.is_looked_up(digest);
+        let expiry = self.expiry;
         let Some(want) = self.blobs.wants.get_mut(&digest) else {
             return;
         };
+        let is_active = matches!(want.stage, Stage::Active { .. });
+        if is_active && want.are_holders(|link| expiry.is_cut_off(link)) {
+            want.stage = Stage::CutOff;
+            return self.blobs.stop(now);
+        }
         if want.time_out(now) {
             want.turn += 1;
             want.attempts += 1;
@@ -470,7 +496,8 @@ impl Engine {
                 true => ATTEMPTS,
                 false => HASTY_ATTEMPTS,
             };
-            if want.attempts > attempts {
+            let is_spared = want.are_holders(|link| expiry.spares(now, link));
+            if want.attempts > attempts && !is_spared {
                 return self.fail_blob(now, digest);
             }
         }

@@ -159,7 +159,7 @@ impl Lease {
 
     /// Whether it can't be heard at present whether this goes on.
     pub(super) fn is_cut_off(&self, expiry: &Expiry) -> bool {
-        matches!(expiry.floor(self.by.link), Floor::Never)
+        expiry.is_cut_off(self.by.link)
     }
 }
 
@@ -210,6 +210,20 @@ impl Expiry {
             self.loopback
         } else {
             self.network
+        }
+    }
+
+    /// Whether nothing can be heard on a link.
+    pub(super) fn is_cut_off(&self, link: LinkId) -> bool {
+        self.floor(link) == Floor::Never
+    }
+
+    /// Whether nothing of a link ends by silence at present.
+    pub(super) fn spares(&self, now: Instant, link: LinkId) -> bool {
+        match self.floor(link) {
+            Floor::Never => true,
+            Floor::Until(floor) => now < floor,
+            Floor::Free => false,
         }
     }
 }

@@ -17,6 +17,7 @@ impl Engine {
         let (network, local) = (&mut self.expiry.network, &mut self.expiry.loopback);
         network.follow(self.links.has_network(), had.0, resumes);
         local.follow(loopback.is_some(), had.1, resumes);
+        self.blobs.resume(now);
         if self.links.is_empty() {
             self.finish_lookups();
         } else if is_new {

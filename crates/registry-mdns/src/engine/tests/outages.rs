@@ -1,7 +1,13 @@
 //! Interfaces that go and come, and a machine that sleeps.
 
+use vine_registry::Endpoint;
+
 use super::net::{Net, interface, loopback, ms, of, secs, service};
-use crate::engine::{Config, Engine, EngineEvent, Interface, LinkKind, Outcome, Question};
+use crate::{
+    codec::Message,
+    engine::{Config, Engine, EngineEvent, Interface, LinkKind, Outcome, Question},
+    mapping::parse_chunk_name,
+};
 
 /// Two processes on a host and one on another, each with a node; the first one knows all.
 fn three() -> Net {
@@ -188,4 +194,41 @@ fn after_a_sleep_it_is_asked_and_announced_before_anything_expires() {
     assert_eq!(net.known(1).len(), 2);
     net.run(ms(200));
     assert_eq!(net.known(1), ["web/lives v1"]);
+}
+
+fn has_chunk(message: &Message) -> bool {
+    let mut records = message.answers.iter();
+    records.any(|record| parse_chunk_name(&record.name).is_some())
+}
+
+#[test]
+fn what_is_being_fetched_when_the_network_goes_is_fetched_when_it_is_back() {
+    let large = |id: &str| {
+        let mut random = fastrand::Rng::with_seed(id.len() as u64);
+        let text: String = (0..20_000).map(|_| random.alphanumeric()).collect();
+        service("far", id).with_endpoint(Endpoint::new(text))
+    };
+    let mut net = three();
+    net.tamper = Some(|_, _, message| (!has_chunk(message)).then(|| message.clone()));
+    net.register(2, large("b"));
+    net.run(ms(500));
+    switch(&mut net, false);
+    net.run(secs(600));
+    assert_eq!(net.known(0), ["far/b v1", "near/a v1"], "as it was");
+    // What is on the host itself can be had meanwhile, however much can't.
+    net.tamper = None;
+    net.register(1, large("other"));
+    net.run(secs(2));
+    assert!(net.known(0).contains(&"far/other v1".to_owned()));
+    // And the first seconds are no time to give it up.
+    net.tamper = Some(|_, _, message| (!has_chunk(message)).then(|| message.clone()));
+    switch(&mut net, true);
+    net.run(secs(9));
+    assert_eq!(net.known(0).len(), 3);
+    net.tamper = None;
+    net.run(secs(10));
+    let known = &net.hosts[0].nodes["vine/far/b"].service;
+    assert_eq!(known.endpoints, large("b").endpoints);
+    let gone = |event: &EngineEvent| matches!(event, EngineEvent::Gone(..));
+    assert!(!net.hosts[0].events.iter().any(gone));
 }
