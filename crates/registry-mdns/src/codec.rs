@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Ordering,
+    collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{Hash, Hasher},
     net::{Ipv4Addr, Ipv6Addr},
@@ -271,6 +272,22 @@ impl Message {
             response: true,
             ..Self::query()
         }
+    }
+
+    /// Makes one of questions for the same: it is put to all if one of them is.
+    pub(crate) fn merge_questions(&mut self) {
+        let mut merged: Vec<Ask> = Vec::new();
+        let mut places: HashMap<(Name, u16), usize> = HashMap::new();
+        for ask in self.questions.drain(..) {
+            match places.entry((ask.name.clone(), ask.kind)) {
+                Entry::Occupied(at) => merged[*at.get()].unicast &= ask.unicast,
+                Entry::Vacant(at) => {
+                    at.insert(merged.len());
+                    merged.push(ask);
+                }
+            }
+        }
+        self.questions = merged;
     }
 
     /// How many questions and answers there are.

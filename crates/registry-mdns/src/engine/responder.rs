@@ -65,11 +65,13 @@ impl Engine {
     pub(super) fn take_query(
         &mut self,
         now: Instant,
-        message: Message,
+        mut message: Message,
         source: SocketAddr,
         link: LinkId,
         is_public: bool,
     ) {
+        // A small packet can ask for the same a thousand times.
+        message.merge_questions();
         let asker = Asker {
             source,
             link,
@@ -101,6 +103,7 @@ impl Engine {
                 if fits {
                     deferred.message.questions.extend(message.questions);
                     deferred.message.answers.extend(message.answers);
+                    deferred.message.merge_questions();
                 }
                 if is_open {
                     return;

@@ -1,6 +1,10 @@
 //! Answering questions in the Go dialect.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::SocketAddr,
+    time::Instant,
+};
 
 use super::{
     Go,
@@ -32,7 +36,11 @@ impl Go {
         // An answer with a question in it, sent to the port that all share, would be answered by
         // Go processes there.
         let echo = source.port() != self.config.port;
-        for question in &message.questions {
+        // Of a question that is put often in a packet, one; names are compared byte for byte here.
+        let mut seen = HashSet::new();
+        let fresh = |ask: &&Ask| seen.insert((text(&ask.name), ask.kind, ask.unicast));
+        let questions: Vec<_> = message.questions.iter().filter(fresh).collect();
+        for question in questions {
             let id = if question.unicast { message.id } else { 0 };
             for answer in self.answers(id, question, echo, link) {
                 self.send(

@@ -336,3 +336,39 @@ fn large_and_small_nodes_are_all_answered() {
     assert!(net.sent.iter().any(|sent| sent.size > 1_200));
     assert!(net.sent.iter().all(|sent| sent.size <= 1_452));
 }
+
+#[test]
+fn what_is_asked_many_times_in_a_packet_is_answered_once() {
+    let (mut net, names) = calm(3);
+    let shouted = Name::from_labels([&b"_VINE"[..], b"_TCP", b"LOCAL"]).unwrap();
+    let mut message = question(&names.service_type, kind::PTR);
+    message.questions.push(Ask::new(shouted, kind::PTR));
+    message.questions.resize(200, message.questions[0].clone());
+    let distinct = |sent: &[Sent]| {
+        let answers = sent.iter().flat_map(|sent| &sent.message.answers);
+        let mut names: Vec<_> = answers.map(|record| format!("{:?}", record.data)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        (all, names.len())
+    };
+    let (_, sent) = ask(&mut net, &message, 40_999, secs(3));
+    assert_eq!(distinct(&sent), (3, 3));
+    assert_eq!(sent[0].message.questions.len(), 1);
+    // Also when it comes in several packets, and to who wants it for himself.
+    for ask in &mut message.questions {
+        ask.unicast = true;
+    }
+    message.truncated = true;
+    net.inject(0, stranger(PORT), Port::Standing, &message);
+    message.truncated = false;
+    net.run(ms(10));
+    let (_, sent) = ask(&mut net, &message, PORT, secs(3));
+    assert_eq!(distinct(&sent), (3, 3));
+    // Who asks in both ways wants others to hear it, too.
+    message.questions[100].unicast = false;
+    net.run(secs(3));
+    let (_, sent) = ask(&mut net, &message, PORT, secs(3));
+    assert!(sent.iter().all(|sent| sent.to == Destination::Multicast));
+    assert_eq!(distinct(&sent), (3, 3));
+}

@@ -3,13 +3,13 @@
 use serde_json::Value as Json;
 
 use super::{
-    super::names::text,
+    super::names::{name, text},
     bytes, json,
     link::{Link, Process},
     service,
 };
 use crate::{
-    codec::{Message, Record},
+    codec::{Ask, Message, Record, kind},
     engine::Destination,
     options::Dialect,
 };
@@ -122,4 +122,20 @@ fn complete(reply: &Message) {
     let ending = [kind::SRV, kind::A, kind::TXT];
     assert!(kinds.ends_with(&ending), "{kinds:?}");
     assert!(kinds.len() <= 4 && reply.answers.iter().all(|one| one.ttl == 120));
+}
+
+#[test]
+fn what_is_asked_many_times_in_a_packet_is_answered_once() {
+    let mut link = Link::new(8);
+    let host = link.host();
+    let one = link.add(host, Process::ours(Dialect::Vine));
+    link.register(one, &service("foo", "foo-1", "10.0.0.1:8080"));
+    link.run_ms(10_000);
+    link.sent.clear();
+    let asked = name("foo.vine").unwrap();
+    let mut question = Message::query();
+    question.questions = vec![Ask::new(asked, kind::PTR); 200];
+    link.ask(one, &question);
+    link.run_ms(1_000);
+    assert_eq!(link.sent.len(), 1);
 }
