@@ -251,6 +251,8 @@ impl Engine {
         let source = received.source.ip().to_canonical();
         let link = (received.interface, Family::of(source));
         let is_on_link = self.links.is_on_link(received.interface, source);
+        let by = self.source(link, received.source.ip());
+        self.cache.extras.come_from(by.host);
         if !message.plain || self.links.get_mut(link).is_none() {
             self.counters.ignored += 1;
         } else if !message.response {

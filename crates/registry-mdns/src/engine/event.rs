@@ -156,7 +156,8 @@ pub struct Config {
     /// How many remote nodes are remembered at most.
     pub max_nodes: usize,
     /// About how many bytes of memory they may take: 128 MiB. What they share (endpoints, APIs,
-    /// metadata that is too long for a TXT record) has a bound of its own, 64 MiB.
+    /// metadata that is too long for a TXT record) has a bound of its own, 64 MiB; of that, 16 MiB are
+    /// kept for hosts that bring no more than 4.
     pub max_memory: usize,
     /// Whether [`Received::multicast`](super::Received::multicast) is certain. If it is not, a
     /// packet counts only if its source is on the link (RFC 6762 section 11).

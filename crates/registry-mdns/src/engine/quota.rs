@@ -254,7 +254,9 @@ impl Engine {
         {
             instance.trial = None;
             lease.renew(lasting(ttl), origin.is_weak());
-            if let Some((known, (_, ttl))) = instance.txt.as_mut().zip(said.txt) {
+            if let Some((known, (_, ttl))) = instance.txt.as_mut().zip(said.txt)
+                && ttl > 0
+            {
                 known.lease.renew(lasting(ttl), origin.is_weak());
             }
         }

@@ -19,6 +19,10 @@ use super::{
 pub(crate) const MAX_INFLATED: usize = 64 * 1024;
 /// What all that is decoded may take, in bytes.
 const MAX_WEIGHT: usize = 64 * 1024 * 1024;
+/// What of that is kept for those hosts that have brought no more than a share: so no host alone
+/// can leave no room for others.
+const RESERVE: usize = MAX_WEIGHT / 4;
+const SHARE: usize = MAX_WEIGHT / 16;
 /// What is kept of something that can't be understood.
 const ENTRY: usize = 64;
 
@@ -125,6 +129,8 @@ pub(crate) enum Unread {
 pub(crate) struct Extras {
     known: HashMap<Digest, Known>,
     weight: usize,
+    /// Who brings what is decoded now.
+    host: u32,
 }
 
 #[derive(Debug)]
@@ -132,9 +138,16 @@ struct Known {
     /// None: can't be understood.
     extra: Option<Arc<Extra>>,
     weight: usize,
+    /// Who brought it first.
+    host: u32,
 }
 
 impl Extras {
+    /// What is decoded from now on is brought by this host.
+    pub(crate) fn come_from(&mut self, host: u32) {
+        self.host = host;
+    }
+
     /// What was decoded of a blob: nothing if that can't be understood.
     pub(crate) fn get(&self, digest: Digest) -> Option<Option<&Arc<Extra>>> {
         self.known.get(&digest).map(|known| known.extra.as_ref())
@@ -154,19 +167,30 @@ impl Extras {
         }
         let extra = Extra::inflate(deflated).map(Arc::new);
         let weight = extra.as_ref().map_or(ENTRY, |extra| extra.weight());
-        if self.weight + weight > MAX_WEIGHT {
+        if self.weight + weight > MAX_WEIGHT - RESERVE {
             self.drop_unused();
         }
-        if self.weight + weight > MAX_WEIGHT {
+        if !self.has_room(weight) {
             return Err(extra.map_or(Unread::Nonsense, |_| Unread::NoRoom));
         }
         self.weight += weight;
         let known = Known {
             extra: extra.clone(),
             weight,
+            host: self.host,
         };
         self.known.insert(digest, known);
         extra.ok_or(Unread::Nonsense)
+    }
+
+    fn has_room(&self, weight: usize) -> bool {
+        let after = self.weight + weight;
+        let share = || {
+            let known = self.known.values();
+            let own = known.filter(|known| known.host == self.host);
+            own.map(|known| known.weight).sum::<usize>()
+        };
+        after <= MAX_WEIGHT - RESERVE || after <= MAX_WEIGHT && share() + weight <= SHARE
     }
 
     fn drop_unused(&mut self) {
@@ -227,14 +251,36 @@ mod tests {
         for number in 0..40 {
             used.extend(inflate(&mut extras, &swollen(number)));
         }
-        assert!(extras.weight <= MAX_WEIGHT);
-        assert!((8..20).contains(&used.len()), "{}", used.len());
+        assert!(extras.weight <= MAX_WEIGHT - RESERVE);
+        assert!((7..20).contains(&used.len()), "{}", used.len());
         assert_eq!(inflate(&mut extras, &swollen(40)), Err(Unread::NoRoom));
         assert_eq!(inflate(&mut extras, b"no deflate"), Err(Unread::Nonsense));
         assert_eq!(extras.get(Digest::of(&swollen(40))), None, "is tried again");
         used.clear();
         assert!(inflate(&mut extras, &swollen(40)).is_ok());
         assert_eq!(extras.known.len(), 1);
+    }
+
+    #[test]
+    fn no_host_alone_leaves_no_room_for_others() {
+        // About 80 KB.
+        let some = |host: u32, number: usize| {
+            let objects = vec![r#"{"":0}"#; 100].join(",");
+            deflate(format!(r#"{{"apis":["{host}",{number},{objects}]}}"#).as_bytes())
+        };
+        let mut extras = Extras::default();
+        let mut used = Vec::new();
+        let mut counts = Vec::new();
+        for (host, number) in [(1, 1_000), (2, 100), (3, 10)] {
+            extras.come_from(host);
+            let before = used.len();
+            used.extend((0..number).filter_map(|i| inflate(&mut extras, &some(host, i)).ok()));
+            counts.push(used.len() - before);
+        }
+        assert!((500..800).contains(&counts[0]), "{counts:?}");
+        assert!((40..60).contains(&counts[1]), "{counts:?}");
+        assert_eq!(counts[2], 10);
+        assert!(extras.weight <= MAX_WEIGHT);
     }
 
     #[test]

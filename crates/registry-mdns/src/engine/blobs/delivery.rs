@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{RETRY, Stage, Want};
+use super::{RETRY, Stage};
 use crate::{
     codec::Name,
     engine::{Ending, Engine, quota::taken},
@@ -12,12 +12,17 @@ use crate::{
 impl Engine {
     /// All of a blob is here: if it is what it should be, those who wait for it are nodes now.
     pub(super) fn complete_blob(&mut self, now: Instant, digest: Digest) {
-        let Some(whole) = self.blobs.wants.get(&digest).and_then(Want::whole) else {
+        let Some(want) = self.blobs.wants.get(&digest) else {
+            return;
+        };
+        let (host, Some(whole)) = (want.host, want.whole()) else {
             return;
         };
         if Digest::of(&whole) != digest {
             return self.spoil_blob(now, digest);
         }
+        // Who holds it need not be who has others want it.
+        self.cache.extras.come_from(host);
         match self.cache.extras.inflate(digest, &whole) {
             Err(Unread::NoRoom) => return self.postpone_blob(now, digest),
             Err(Unread::Nonsense) => self.counters.unreadable += 1,

@@ -202,7 +202,13 @@ fn who_finds_no_room_stays_what_he_was_and_is_tried_again() {
     assert!(is_known(&net, "evil1") && !is_known(&net, "evil11"));
     net.register(1, large("a"));
     net.register(1, large("b"));
+    // There is room for what is smaller, since this host has brought little.
+    net.register(
+        1,
+        service("web", "c").with_apis(vec![serde_json::json!({ "": 2 }); 2_000]),
+    );
     net.run(secs(300));
+    assert_eq!(told(&net, "c"), ["found"]);
     assert_eq!(told(&net, "a"), ["found"]);
     assert_eq!(told(&net, "b"), [""; 0]);
     assert!(net.hosts[0].engine.counters().refused > 0);
@@ -228,7 +234,7 @@ fn a_blob_that_finds_no_room_is_fetched_when_there_is_some() {
     net.run(secs(10));
     fill(&mut net, 200);
     let mut random = fastrand::Rng::with_seed(5);
-    let objects = (0..4_000).map(|_| {
+    let objects = (0..6_000).map(|_| {
         let key = random.alphanumeric().to_string();
         serde_json::json!({ key: 1 })
     });
