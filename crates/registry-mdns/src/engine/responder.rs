@@ -399,7 +399,9 @@ impl Engine {
         let mut nodes: BTreeMap<NodeKey, Unit> = BTreeMap::new();
         let mut others = Vec::new();
         let mut told = HashSet::new();
-        for answer in answers {
+        // SRV and TXT of a node are one, and may have been asked for one by one.
+        let mut seen = HashSet::new();
+        for answer in answers.filter(|answer| seen.insert(*answer)) {
             let unit = match answer {
                 Answer::Listed(key) | Answer::Named(key) | Answer::Instance(key) => {
                     if matches!(answer, Answer::Instance(_)) {

@@ -10,8 +10,8 @@ use crate::engine::{
 };
 
 impl Go {
-    /// Makes room for a node that says so much, and charges it; false if it is not entitled to any.
-    /// What is known already is charged anew, and stays charged as it was where there is no room.
+    /// Makes room for a node that says so much, or that says so much now; false if it is not entitled
+    /// to it.
     pub(super) fn make_room(&mut self, by: u32, identity: &Identity, weight: usize) -> bool {
         let bytes = BASE + weight;
         loop {

@@ -372,3 +372,15 @@ fn what_is_asked_many_times_in_a_packet_is_answered_once() {
     assert!(sent.iter().all(|sent| sent.to == Destination::Multicast));
     assert_eq!(distinct(&sent), (3, 3));
 }
+
+#[test]
+fn questions_with_one_answer_are_answered_once() {
+    let (mut net, names) = calm(1);
+    let mut message = question(&instance(&names), kind::SRV);
+    for kind in [kind::TXT, kind::ANY] {
+        message.questions.push(Ask::new(instance(&names), kind));
+    }
+    let (_, sent) = ask(&mut net, &message, 40_999, secs(3));
+    let answers = kinds(&sent[0].message.answers);
+    assert_eq!(answers.len(), 2, "{answers:?}");
+}
