@@ -9,7 +9,9 @@ use vine_registry::Wait;
 
 use super::{Due, Go, Origin, questions::ASK_AGAIN_MS};
 use crate::engine::{
-    EngineEvent, LinkKind, LookupId, Outcome, Question, links::LinkId, timers::Alarm,
+    EngineEvent, LinkKind, LookupId, Outcome, Question,
+    links::{LinkId, PLAUSIBLE},
+    timers::Alarm,
     version::Identity,
 };
 
@@ -23,8 +25,8 @@ const ROUNDS: [(Duration, bool); 4] = [
 ];
 /// When there is nobody.
 const GIVE_UP: Duration = Duration::from_secs(1);
-/// Answers that take longer tell nothing about the link.
-const PLAUSIBLE: Duration = Duration::from_millis(500);
+/// Where new nodes come all the time, what was found by then will do.
+const ENOUGH: Duration = Duration::from_secs(3);
 
 /// Each node is a packet of its own, so answers are spread more than those of DNS-SD.
 const LEAST: Duration = Duration::from_millis(40);
@@ -209,7 +211,7 @@ impl Go {
             return false;
         };
         let count = lookup.heard.len();
-        if count < CROWD || count == lookup.counted {
+        if count < CROWD || count == lookup.counted || now >= lookup.began + ENOUGH {
             return false;
         }
         lookup.counted = count;
@@ -232,7 +234,8 @@ impl Go {
             let last = lookup.news.get(&link.id).copied().unwrap_or(lookup.began);
             last + link.quiet().max(least)
         });
-        quiet.max().unwrap_or(lookup.began)
+        let quiet = quiet.max().unwrap_or(lookup.began);
+        quiet.min(lookup.began + ENOUGH)
     }
 
     fn ask_due_rounds(&mut self, now: Instant, id: LookupId) -> Option<Instant> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vine_registry::{Node, Service};
+use vine_registry::{Node, Service, Wait};
 
 use super::{
     link::{Link, Process, of},
@@ -109,6 +109,29 @@ fn ours_finds_lists_and_watches_a_go_process() {
         assert_eq!(link.known(one), []);
         assert_eq!(link.known(all), []);
         assert_eq!(link.lookup(late, of("foo")).0, Outcome::NotFound);
+    }
+}
+
+#[test]
+fn a_look_up_ends_though_new_nodes_keep_coming() {
+    for dialect in DIALECTS {
+        let mut link = Link::new(14);
+        let (here, there) = (link.host(), link.host());
+        let crowd = link.add(there, Process::ours(Dialect::Vine));
+        let one = link.add(here, Process::ours(dialect));
+        link.register(crowd, &service("foo", "n0", "10.0.0.2:80"));
+        let question = of("foo");
+        link.ours(one, |engine, now| {
+            engine.lookup(now, question, Wait::Settled);
+        });
+        let is_done = |event: &EngineEvent| matches!(event, EngineEvent::LookupDone { .. });
+        let done = (1..200).find(|number| {
+            let id = format!("n{number}");
+            link.register(crowd, &service("foo", &id, "10.0.0.2:80"));
+            link.run_ms(25);
+            link.events(one).iter().any(is_done)
+        });
+        assert!(done.is_some_and(|number| number <= 130), "{done:?}");
     }
 }
 
