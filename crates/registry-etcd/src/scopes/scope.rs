@@ -13,13 +13,13 @@ use vine_registry::{
     view::Topic,
 };
 
-use self::session::{OPEN, Session, begin, send};
+use self::session::{OPEN, Session, Start, begin, send};
 use super::{Proof, Shared, Subscribe};
 use crate::{
     AFTER_DENIAL, TELEMETRY,
     catalog::Catalog,
     client::{Client, Failure, Line, Remedy},
-    listing::{self, Listing},
+    listing::{self, Listing, Newest},
     proto::{Event, WatchProgressRequest, WatchResponse, watch_request::RequestUnion},
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Scope {
     /// The last revision that the catalog holds as a whole; 0 if it has to be listed.
     mark: i64,
     cluster: u64,
+    /// What the catalog has yet to catch up with, of a watch that was resumed.
+    behind: Option<Newest>,
     /// Events of an answer that came in parts, until the last of them.
     parts: Vec<Event>,
     /// Since when the watch is not alive.
@@ -81,6 +83,7 @@ impl Scope {
             timeout,
             mark: 0,
             cluster: 0,
+            behind: None,
             parts: Vec::new(),
             down: None,
             nodes: TELEMETRY.level(CACHED_NODES),
@@ -145,12 +148,13 @@ impl Scope {
                 () = sleep_until(stale.unwrap_or(far)), if stale.is_some() => self.mark_stale(),
             }
         };
-        let (session, listing) = match begun {
+        let (session, start) = match begun {
             Ok(begun) => begun,
             Err(failure) => return End::Failed(failure),
         };
-        if let Some(listing) = listing {
-            self.list(&listing);
+        match start {
+            Start::Listed(listing) => self.list(&listing),
+            Start::Resumed(newest) => self.behind = Some(newest),
         }
         self.parts.clear();
         let mut line = None;
@@ -220,7 +224,9 @@ impl Scope {
                             return End::Unwatched;
                         }
                         send(&requests, RequestUnion::ProgressRequest(WatchProgressRequest {}));
-                        due.get_or_insert(now + PATIENCE);
+                        // A sign of life does not help one that should have caught up.
+                        let patience = if self.behind.is_some() { Duration::ZERO } else { PATIENCE };
+                        due.get_or_insert(now + patience);
                     }
                 }
                 () = client.moved(&line) => return End::Moved,
@@ -246,17 +252,33 @@ impl Scope {
         let mark = self.mark;
         let news = |event: &Event| event.kv.as_ref().is_some_and(|kv| kv.mod_revision > mark);
         self.parts.extend(answer.events.into_iter().filter(news));
-        if !answer.fragment {
-            let events = take(&mut self.parts);
-            let last = events
-                .iter()
-                .filter_map(|event| event.kv.as_ref())
-                .map(|kv| kv.mod_revision);
-            self.mark = last.max().unwrap_or_default().max(self.mark);
-            self.catalog.apply(events);
+        if answer.fragment {
+            return None;
         }
-        self.live();
+        let events = take(&mut self.parts);
+        let last = events
+            .iter()
+            .filter_map(|event| event.kv.as_ref())
+            .map(|kv| kv.mod_revision);
+        self.mark = last.max().unwrap_or_default().max(self.mark);
+        self.catalog.apply(events);
+        // What is answered before says nothing of what was missed.
+        if self.has_caught_up() {
+            self.live();
+        }
         None
+    }
+
+    /// Whether the catalog holds what the cluster did when the watch began.
+    fn has_caught_up(&self) -> bool {
+        self.behind
+            .as_ref()
+            .is_none_or(|newest| newest.revision <= self.mark || self.holds(newest))
+    }
+
+    /// What was put and deleted since the mark has left no trace, and needs none.
+    fn holds(&self, newest: &Newest) -> bool {
+        newest.mod_revision <= self.mark && newest.count == self.catalog.len()
     }
 
     /// Lists beside the watch, for those who begin to watch; what the watch says of before does not
@@ -297,9 +319,7 @@ impl Scope {
     /// Whether the cluster holds what the catalog does.
     async fn prove(&mut self) -> Result<bool, Failure> {
         let newest = listing::newest(&self.client, &self.prefix, self.timeout).await?;
-        let same = newest.count == self.catalog.len()
-            && newest.mod_revision <= self.mark
-            && newest.cluster == self.cluster;
+        let same = self.holds(&newest) && newest.cluster == self.cluster;
         if same {
             self.live();
         }

@@ -9,6 +9,7 @@ mod members;
 mod network;
 mod others;
 mod probe;
+mod resuming;
 mod truth;
 mod watching;
 mod world;

@@ -46,6 +46,7 @@ impl Scope {
 
     /// The view is true, as of now.
     pub(super) fn live(&mut self) {
+        self.behind = None;
         if self.down.take().is_some() {
             info!("watching again");
         }

@@ -10,7 +10,7 @@ use crate::{
     TELEMETRY,
     client::{Client, Failure, Line, Remedy},
     keys::end_of,
-    listing::{self, Listing},
+    listing::{self, Listing, Newest},
     proto::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
 };
 
@@ -26,6 +26,13 @@ pub(super) struct Session {
     pub(super) answers: Streaming<WatchResponse>,
 }
 
+/// From where a watch goes on.
+pub(super) enum Start {
+    Listed(Listing),
+    /// From the mark; so far the keys have come meanwhile.
+    Resumed(Newest),
+}
+
 /// Finds out whether to list, and opens the stream.
 pub(super) async fn begin(
     client: &Client,
@@ -34,26 +41,30 @@ pub(super) async fn begin(
     mark: i64,
     cluster: u64,
     limit: Duration,
-) -> Result<(Session, Option<Listing>), Failure> {
-    let mut listing = None;
-    if wants_list {
-        listing = Some(listing::list(client, prefix, limit).await?);
+) -> Result<(Session, Start), Failure> {
+    let start = if wants_list {
+        Start::Listed(listing::list(client, prefix, limit).await?)
     } else {
         let newest = listing::newest(client, prefix, limit).await?;
         if newest.cluster != cluster || newest.revision < mark {
             info!("the cluster is another one or an older one: listing again");
             TELEMETRY.resync("another cluster, or an older state");
-            listing = Some(listing::list(client, prefix, limit).await?);
+            Start::Listed(listing::list(client, prefix, limit).await?)
+        } else {
+            Start::Resumed(newest)
         }
-    }
+    };
     let line = client.line().await?;
     let (requests, receiver) = mpsc::unbounded_channel();
     let mut watch = line.connection.clone().watch();
-    let from = listing.as_ref().map_or(mark, |listing| listing.revision) + 1;
+    let from = match &start {
+        Start::Listed(listing) => listing.revision,
+        Start::Resumed(_) => mark,
+    };
     let create = WatchCreateRequest {
         key: prefix.to_owned().into(),
         range_end: end_of(prefix).into(),
-        start_revision: from,
+        start_revision: from + 1,
         fragment: true,
         ..Default::default()
     };
@@ -67,7 +78,7 @@ pub(super) async fn begin(
                 requests,
                 answers: answers.into_inner(),
             };
-            return Ok((session, listing));
+            return Ok((session, start));
         }
         Ok(Err(status)) => client.failure(status),
         Err(_) => Failure::Silent(OPEN),

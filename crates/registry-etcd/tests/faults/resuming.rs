@@ -1,0 +1,80 @@
+//! What a watch tells when it goes on after an outage, and in which order.
+
+use vine_etcd_harness::{Cluster, Mode, Proxy};
+use vine_registry::{
+    Action, Error, Node, Options, Registry, RegistryExt, Service, Update, Watcher,
+};
+use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
+
+use crate::truth::PREFIX;
+
+const NAME: &str = "go.vine.resumed";
+
+/// What was missed is told before the watch counts as live again, and nobody finds what is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_missed_comes_before_live() {
+    let (cluster, proxy, reader) = start().await;
+    let mut watcher = reader.watch_service(NAME).await.expect("well");
+    cut_off(&proxy, &mut watcher).await;
+    assert_eq!(cluster.client().delete(&key("passing")).await, 20);
+    proxy.set(Mode::Pass).await;
+    let mut gone = 0;
+    loop {
+        match watcher.next().await.expect("the watch goes on") {
+            Update::Event(event) => {
+                assert_eq!(event.action, Action::Delete, "{event:?}");
+                gone += event.service.nodes.len();
+            }
+            Update::Live => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(gone, 20, "it was live before it had told what it missed");
+    let found = reader.get_service(NAME).await.expect("one is left");
+    assert_eq!(found[0].nodes.len(), 1);
+    reader.close().await.expect("well");
+}
+
+/// The same when there is no history to go on from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_compacted_comes_before_live() {
+    let (cluster, proxy, reader) = start().await;
+    let mut watcher = reader.watch_service(NAME).await.expect("well");
+    cut_off(&proxy, &mut watcher).await;
+    assert_eq!(cluster.client().delete(&key("")).await, 21);
+    cluster.client().compact().await;
+    proxy.set(Mode::Pass).await;
+    let mut gone = 0;
+    while let Update::Event(event) = watcher.next().await.expect("the watch goes on") {
+        gone += event.service.nodes.len();
+    }
+    assert_eq!(gone, 21, "it was live before it had told what it missed");
+    let found = reader.get_service(NAME).await;
+    assert!(matches!(found, Err(Error::NotFound { .. })), "{found:?}");
+    reader.close().await.expect("well");
+}
+
+/// A server behind a proxy, nodes that somebody else put there, and who is to watch them.
+async fn start() -> (Cluster, Proxy, EtcdRegistry) {
+    let cluster = Cluster::single().await;
+    let proxy = Proxy::to(cluster.member(0).addr()).await;
+    let passing = (0..20).map(|index| format!("passing{index}"));
+    for id in passing.chain(["staying".to_owned()]) {
+        let service = Service::new(NAME, "v1").with_node(Node::new(&*id, "10.7.7.7:7"));
+        let value = serde_json::to_string(&service).expect("a service is JSON");
+        cluster.client().put(key(&id), value, 0).await;
+    }
+    let options = Options::new().with_addrs([proxy.addr()]);
+    let reader = EtcdRegistry::new(options, EtcdOptions::new()).expect("sound");
+    (cluster, proxy, reader)
+}
+
+async fn cut_off(proxy: &Proxy, watcher: &mut Watcher) {
+    proxy.set(Mode::Refuse).await;
+    let update = watcher.next().await;
+    assert!(matches!(update, Some(Update::Stale(_))), "{update:?}");
+}
+
+fn key(id: &str) -> String {
+    format!("{PREFIX}vine/{NAME}/{id}")
+}
