@@ -344,8 +344,9 @@ impl Client {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// What a status of a stream means.
+    /// What a status means.
     pub(crate) fn failure(&self, status: Status) -> Failure {
+        let status = self.auth.reinterpret(status);
         let member = self.state().member;
         Failure::of(status, &self.members[member].0)
     }

@@ -76,6 +76,15 @@ impl Auth {
         Ok((token.value.clone(), token.number))
     }
 
+    /// A cluster that wants a user since a moment ago has not been told who this one is.
+    pub(super) fn reinterpret(&self, status: Status) -> Status {
+        if self.credentials.is_some() && wants_user(&status) {
+            Status::unauthenticated(status.message())
+        } else {
+            status
+        }
+    }
+
     /// Says that a token is not taken any more.
     pub(super) fn expire(&self, number: u64) {
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +104,10 @@ fn header(token: &str) -> Result<HeaderValue, Failure> {
         .map_err(|_| Failure::Unreachable("authentication gave a token that is none".into()))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn wants_user(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument && status.message().contains("user name is empty")
 }
 
 fn is_not_enabled(status: &Status) -> bool {

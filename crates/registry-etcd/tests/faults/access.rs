@@ -41,6 +41,26 @@ async fn permission_is_taken_away_and_given_back() {
     world.close().await;
 }
 
+/// Who has the password goes on when one is wanted all of a sudden.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_wanted_later() {
+    let mut world = World::start(Shape::members(1).with_user_later()).await;
+    world.want_password().await;
+    let missing = world.reader.get_service("go.vine.passing").await;
+    assert!(
+        matches!(missing, Err(Error::NotFound { .. })),
+        "{missing:?}"
+    );
+    world.hold(passing("three")).await;
+    let found = world.reader.get_service("go.vine.passing").await;
+    assert_eq!(found.expect("it is there")[0].nodes.len(), 1);
+    world.check().await;
+    sleep(world.ttl).await;
+    world.check().await;
+    world.release().await;
+    world.close().await;
+}
+
 fn passing(id: &str) -> Service {
     Service::new("go.vine.passing", "v1")
         .with_namespace(NAMESPACE)

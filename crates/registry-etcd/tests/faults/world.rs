@@ -17,6 +17,8 @@ use crate::{leaks::Usage, probe::Probe, truth::Holding, watching::Watching};
 
 const SERVICES: usize = 200;
 pub(crate) const NAMESPACE: &str = "faults";
+const USER: &str = "vine";
+const PASSWORD: &str = "secret";
 /// What takes longer does not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at the cluster.
@@ -33,6 +35,7 @@ pub(crate) struct Shape {
     cluster: ClusterOptions,
     ttl: Duration,
     credentials: Option<Credentials>,
+    wants_password: bool,
 }
 
 impl Shape {
@@ -41,6 +44,7 @@ impl Shape {
             cluster: ClusterOptions::new().with_members(members),
             ttl: Duration::from_secs(5),
             credentials: None,
+            wants_password: false,
         }
     }
 
@@ -51,11 +55,19 @@ impl Shape {
 
     /// Wants a password, for which tokens hold so many seconds.
     pub(crate) fn with_user(mut self, token_ttl: u64) -> Self {
-        self.credentials = Some(Credentials::new("vine", "secret"));
+        self.wants_password = true;
+        self.credentials = Some(Credentials::new(USER, PASSWORD));
         self.cluster = self
             .cluster
             .with_argument(format!("--auth-token-ttl={token_ttl}"))
             .with_argument("--bcrypt-cost=4");
+        self
+    }
+
+    /// The same, but nobody is asked for the password until [`World::want_password`].
+    pub(crate) fn with_user_later(mut self) -> Self {
+        self = self.with_user(300);
+        self.wants_password = false;
         self
     }
 }
@@ -78,11 +90,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(shape: Shape) -> Self {
         let cluster = Cluster::start(shape.cluster).await;
-        if let Some(user) = &shape.credentials {
-            let client = cluster.client();
-            client
-                .enable_auth(&user.username, &user.password, "/vine/")
-                .await;
+        if shape.wants_password {
+            want_password(&cluster).await;
         }
         let mut proxies = Vec::new();
         for addr in cluster.addrs() {
@@ -118,6 +127,11 @@ impl World {
         world.settle().await;
         world.before = Usage::now(&world.cluster, &world.proxies).await;
         world
+    }
+
+    /// Refuses everybody without the password from now on.
+    pub(crate) async fn want_password(&self) {
+        want_password(&self.cluster).await;
     }
 
     /// Another handle, as another process would have it.
@@ -292,6 +306,11 @@ async fn await_usage(cluster: &Cluster, proxies: &[Proxy], wanted: Usage) {
         assert!(Instant::now() < deadline, "{now:?} instead of {wanted:?}");
         sleep(PAUSE).await;
     }
+}
+
+async fn want_password(cluster: &Cluster) {
+    let client = cluster.client();
+    client.enable_auth(USER, PASSWORD, "/vine/").await;
 }
 
 /// The name of service number `index`.
