@@ -4,7 +4,10 @@ mod scope;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use vine_registry::{
     Error, Result, Watcher,
@@ -30,6 +33,10 @@ use crate::{
 /// How long a view that was proven to be true may be read instead of the cluster.
 const PROVEN: Duration = Duration::from_secs(5);
 
+/// How many scopes may end just as somebody subscribes to them. One that nobody watches any more
+/// does; all do whose runtime is shutting down.
+const MOST_ENDED: usize = 4;
+
 /// The scopes of one handle.
 pub(crate) struct Scopes {
     client: Arc<Client>,
@@ -37,6 +44,7 @@ pub(crate) struct Scopes {
     namespace: Arc<str>,
     timeout: Duration,
     running: Mutex<HashMap<Topic, Running>>,
+    closed: AtomicBool,
 }
 
 struct Running {
@@ -88,25 +96,31 @@ impl Scopes {
             namespace,
             timeout,
             running: Mutex::default(),
+            closed: AtomicBool::new(false),
         }
     }
 
     /// Watches a topic.
     pub(crate) async fn watch(&self, topic: Topic, allow_stale: bool) -> Result<Watcher> {
-        let (reply, answer) = oneshot::channel();
-        let shared = self.subscribe(Subscribe {
-            topic,
-            allow_stale,
-            reply,
-        })?;
-        match timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::Closed),
-            Err(_) => {
-                let known = shared.proof().error.clone();
-                Err(known.unwrap_or_else(|| Failure::Silent(self.timeout).into()))
+        let deadline = Instant::now() + self.timeout;
+        for _ in 0..MOST_ENDED {
+            let (reply, answer) = oneshot::channel();
+            let shared = self.subscribe(Subscribe {
+                topic: topic.clone(),
+                allow_stale,
+                reply,
+            })?;
+            match timeout_at(deadline, answer).await {
+                Ok(Ok(answer)) => return answer,
+                // The scope ended before it heard of this one.
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    let known = shared.proof().error.clone();
+                    return Err(known.unwrap_or_else(|| Failure::Silent(self.timeout).into()));
+                }
             }
         }
+        Err(Error::unavailable(NAME, "the watch ended as it began"))
     }
 
     /// What is known of a topic, if it is true now: a view that covers it, is proven, and holds what
@@ -140,7 +154,9 @@ impl Scopes {
 
     /// Ends all watches.
     pub(crate) fn close(&self) {
-        self.running()
+        let mut running = self.running();
+        self.closed.store(true, Ordering::Relaxed);
+        running
             .drain()
             .for_each(|(_, running)| running.task.abort());
     }
@@ -148,6 +164,9 @@ impl Scopes {
     fn subscribe(&self, subscribe: Subscribe) -> Result<Arc<Shared>> {
         let topic = subscribe.topic.clone();
         let mut running = self.running();
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
         let subscribe = match running.get(&topic) {
             Some(known) => match known.subscribe.send(subscribe) {
                 Ok(()) => return Ok(Arc::clone(&known.shared)),
@@ -209,4 +228,42 @@ fn covering(topic: &Topic) -> Vec<Topic> {
         all.push(Topic::default());
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use vine_registry::Options;
+
+    use super::*;
+    use crate::Layout;
+
+    #[tokio::test]
+    async fn a_scope_that_ends_takes_no_subscriber_with_it() {
+        let options = Options::new().with_addrs(["127.0.0.1:1"]);
+        let client = Arc::new(Client::new(&options).unwrap());
+        let scopes = Scopes::new(client, Keys(Layout::Vine), "vine".into(), options.timeout);
+        let topic = Topic::service("vine", "a");
+        let (subscribe, mut incoming) = mpsc::unbounded_channel::<Subscribe>();
+        let catalog = Catalog::new(Keys(Layout::Vine), "vine".into());
+        let ending = Running {
+            subscribe,
+            shared: Arc::new(Shared {
+                reader: catalog.view.reader(),
+                proof: Mutex::default(),
+            }),
+            task: tokio::spawn(async move {
+                let subscribe = incoming.recv().await;
+                drop((incoming, subscribe));
+            }),
+        };
+        scopes.running().insert(topic.clone(), ending);
+        let watched = scopes.watch(topic.clone(), false).await;
+        assert!(
+            matches!(watched, Err(Error::Unavailable { .. })),
+            "another scope has asked: {watched:?}"
+        );
+        scopes.close();
+        let watched = scopes.watch(topic, false).await;
+        assert!(matches!(watched, Err(Error::Closed)), "{watched:?}");
+    }
 }

@@ -140,23 +140,41 @@ impl Scope {
         let (mark, cluster, limit) = (self.mark, self.cluster, self.timeout);
         let beginning = begin(&client, &prefix, wants_list, mark, cluster, limit);
         let mut beginning = std::pin::pin!(beginning);
+        // What is being listed may be from before they came.
+        let mut late = Vec::new();
         let begun = loop {
             let stale = self.stale_at();
             let far = Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 begun = &mut beginning => break begun,
                 () = sleep_until(stale.unwrap_or(far)), if stale.is_some() => self.mark_stale(),
+                Some(subscribe) = self.incoming.recv() => {
+                    if subscribe.allow_stale && self.is_known_stale() {
+                        self.answer(subscribe);
+                    } else {
+                        late.push(subscribe);
+                    }
+                }
             }
         };
         let (session, start) = match begun {
             Ok(begun) => begun,
-            Err(failure) => return End::Failed(failure),
+            Err(failure) => {
+                self.waiting.append(&mut late);
+                return End::Failed(failure);
+            }
         };
         match start {
             Start::Listed(listing) => self.list(&listing),
             Start::Resumed(newest) => self.behind = Some(newest),
         }
         self.parts.clear();
+        if !late.is_empty() {
+            self.waiting.append(&mut late);
+            if let Err(failure) = self.list_again().await {
+                return End::Failed(failure);
+            }
+        }
         let mut line = None;
         let end = self.follow(topic, session, &mut line).await;
         if let (End::Failed(failure), Some(line)) = (&end, line) {

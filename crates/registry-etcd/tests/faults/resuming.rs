@@ -1,14 +1,20 @@
 //! What a watch tells when it goes on after an outage, and in which order.
 
-use vine_etcd_harness::{Cluster, Mode, Proxy};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use vine_etcd_harness::{Cluster, ClusterOptions, Mode, Proxy};
 use vine_registry::{
-    Action, Error, Node, Options, Registry, RegistryExt, Service, Update, Watcher,
+    Action, Credentials, Error, Node, Options, Registry, RegistryExt, Service, Update,
+    WatchOptions, Watcher,
 };
 use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
 
 use crate::truth::PREFIX;
 
 const NAME: &str = "go.vine.resumed";
+/// Less than a denied watch waits.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What was missed is told before the watch counts as live again, and nobody finds what is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,9 +60,41 @@ async fn what_was_compacted_comes_before_live() {
     reader.close().await.expect("well");
 }
 
+/// While a watch leaves alone the cluster that denies it, who comes is not left to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_in_an_outage_is_heard() {
+    let options = ClusterOptions::new().with_argument("--bcrypt-cost=4");
+    let (cluster, proxy, reader) = start_with(options, Some(("vine", "secret"))).await;
+    let mut watcher = reader.watch_service(NAME).await.expect("well");
+    cluster.client().forbid("vine", "/vine/").await;
+    proxy.set(Mode::Reset).await;
+    proxy.set(Mode::Pass).await;
+    let update = watcher.next().await;
+    assert!(matches!(update, Some(Update::Stale(_))), "{update:?}");
+    let options = WatchOptions::new().with_service(NAME);
+    let content = reader.watch(options.clone().with_allow_stale(true));
+    let content = timeout(SOON, content).await.expect("it was heard");
+    let mut content = content.expect("something is known");
+    assert_eq!(content.take_snapshot()[0].nodes.len(), 21);
+    let other = timeout(SOON, reader.watch(options)).await;
+    let other = other.expect("it was heard");
+    assert!(
+        matches!(other, Err(Error::PermissionDenied { .. })),
+        "{other:?}"
+    );
+    reader.close().await.expect("well");
+}
+
 /// A server behind a proxy, nodes that somebody else put there, and who is to watch them.
 async fn start() -> (Cluster, Proxy, EtcdRegistry) {
-    let cluster = Cluster::single().await;
+    start_with(ClusterOptions::new(), None).await
+}
+
+async fn start_with(
+    options: ClusterOptions,
+    user: Option<(&str, &str)>,
+) -> (Cluster, Proxy, EtcdRegistry) {
+    let cluster = Cluster::start(options).await;
     let proxy = Proxy::to(cluster.member(0).addr()).await;
     let passing = (0..20).map(|index| format!("passing{index}"));
     for id in passing.chain(["staying".to_owned()]) {
@@ -64,7 +102,11 @@ async fn start() -> (Cluster, Proxy, EtcdRegistry) {
         let value = serde_json::to_string(&service).expect("a service is JSON");
         cluster.client().put(key(&id), value, 0).await;
     }
-    let options = Options::new().with_addrs([proxy.addr()]);
+    let mut options = Options::new().with_addrs([proxy.addr()]);
+    if let Some((name, password)) = user {
+        cluster.client().enable_auth(name, password, "/vine/").await;
+        options.credentials = Some(Credentials::new(name, password));
+    }
     let reader = EtcdRegistry::new(options, EtcdOptions::new()).expect("sound");
     (cluster, proxy, reader)
 }

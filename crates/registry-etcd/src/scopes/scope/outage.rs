@@ -17,15 +17,14 @@ impl Scope {
     pub(super) async fn idle(&mut self, wait: Duration) {
         let end = Instant::now() + wait;
         loop {
-            let stale = self.stale_at().unwrap_or(end).max(Instant::now());
+            let stale = self.stale_at();
             tokio::select! {
-                () = sleep_until(end.min(stale)) => {
-                    self.mark_stale();
-                    if Instant::now() >= end {
-                        return;
+                () = sleep_until(stale.map_or(end, |stale| stale.min(end))) => {
+                    let now = Instant::now();
+                    if stale.is_some_and(|stale| stale <= now) {
+                        self.mark_stale();
                     }
-                    if self.stale_at().is_none() {
-                        sleep_until(end).await;
+                    if now >= end {
                         return;
                     }
                 }
@@ -104,9 +103,14 @@ impl Scope {
         self.serve_stale();
     }
 
+    /// Whether there is something to tell, of before an outage that was told.
+    pub(super) fn is_known_stale(&self) -> bool {
+        self.mark > 0 && self.catalog.view.staleness().is_some()
+    }
+
     /// Answers those for whom what was known before the outage will do.
     pub(super) fn serve_stale(&mut self) {
-        if self.catalog.view.staleness().is_none() || self.mark == 0 {
+        if !self.is_known_stale() {
             return;
         }
         let (content, others) = take(&mut self.waiting)
