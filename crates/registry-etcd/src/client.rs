@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tokio::{
     sync::{Mutex as Gate, watch},
     time::{Instant, sleep, timeout_at},
@@ -26,7 +27,11 @@ use tracing::{debug, info};
 use vine_registry::{Options, Result};
 
 pub(crate) use self::late::Late;
-use self::{auth::Auth, connection::Tls, late::Scout};
+use self::{
+    auth::Auth,
+    connection::Tls,
+    late::{Patience, Scout},
+};
 pub(crate) use self::{
     connection::Connection,
     failure::{Failure, Remedy},
@@ -229,15 +234,29 @@ impl Client {
             Some(alive) => alive,
             None => Box::pin(self.connect()).await?,
         };
-        let (token, number) = self.auth.token(&connection).await.inspect_err(|failure| {
-            if failure.remedy() == Remedy::Rotate {
-                self.drop_connection(generation);
-            }
-        })?;
+        let (token, number) = match self.auth.known() {
+            Some(token) => token,
+            None => Box::pin(self.authenticate(&connection, generation)).await?,
+        };
         Ok(Line {
             connection: connection.with_token(token),
             generation,
             token: number,
+        })
+    }
+
+    async fn authenticate(
+        &self,
+        connection: &Connection,
+        generation: u64,
+    ) -> Result<(Option<HeaderValue>, u64), Failure> {
+        let patience = Patience::new(self, generation, Instant::now());
+        let token = self.auth.authenticate(connection).await;
+        patience.end();
+        token.inspect_err(|failure| {
+            if failure.remedy() == Remedy::Rotate {
+                self.drop_connection(generation);
+            }
         })
     }
 
@@ -252,6 +271,8 @@ impl Client {
         let mut reasons = Vec::new();
         for at in self.order() {
             let (member, tls) = &self.members[at];
+            // Before, in case nobody waits until it is known.
+            self.state().failed[at] = Some(Instant::now());
             match Connection::open(member, tls.clone()).await {
                 Ok(connection) => {
                     info!(%member, "connected");
@@ -271,7 +292,6 @@ impl Client {
                 }
                 Err(reason) => {
                     debug!(%member, %reason, "can't connect");
-                    self.state().failed[at] = Some(Instant::now());
                     reasons.push(reason);
                 }
             }
@@ -280,14 +300,15 @@ impl Client {
     }
 
     /// The members in the order to try them: the one whose turn it is, the others after it, and in
-    /// the end those that were away a moment ago, since finding that out may take a while.
+    /// the end those that were away a moment ago, since finding that out may take a while; first
+    /// the one that was not tried for the longest time.
     fn order(&self) -> Vec<usize> {
         let state = self.state();
         let count = self.members.len();
         let mut order: Vec<_> = (0..count)
             .map(|step| (state.member + step) % count)
             .collect();
-        order.sort_by_key(|at| state.failed[*at].is_some_and(|time| time.elapsed() < AVOID));
+        order.sort_by_key(|at| state.failed[*at].filter(|time| time.elapsed() < AVOID));
         order
     }
 

@@ -34,29 +34,27 @@ impl Auth {
         }
     }
 
-    /// The token to show, and its number.
-    pub(super) async fn token(
-        &self,
-        connection: &Connection,
-    ) -> Result<(Option<HeaderValue>, u64), Failure> {
-        let Some(credentials) = &self.credentials else {
-            return Ok((None, 0));
-        };
-        match self.known() {
-            Some(token) => Ok(token),
-            None => Box::pin(self.authenticate(connection, credentials)).await,
+    /// The token to show, and its number; none if there is none yet, or no more.
+    pub(super) fn known(&self) -> Option<(Option<HeaderValue>, u64)> {
+        if self.credentials.is_none() {
+            return Some((None, 0));
         }
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        (token.number > 0 && !token.expired).then(|| (token.value.clone(), token.number))
     }
 
-    async fn authenticate(
+    /// Gets a token, unless somebody else just did.
+    pub(super) async fn authenticate(
         &self,
         connection: &Connection,
-        credentials: &Credentials,
     ) -> Result<(Option<HeaderValue>, u64), Failure> {
         let _one_at_a_time = self.authenticating.lock().await;
         if let Some(token) = self.known() {
             return Ok(token);
         }
+        let Some(credentials) = &self.credentials else {
+            return Ok((None, 0));
+        };
         let request = AuthenticateRequest {
             name: credentials.username.clone(),
             password: credentials.password.clone(),
@@ -91,11 +89,6 @@ impl Auth {
         if token.number == number {
             token.expired = true;
         }
-    }
-
-    fn known(&self) -> Option<(Option<HeaderValue>, u64)> {
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        (token.number > 0 && !token.expired).then(|| (token.value.clone(), token.number))
     }
 }
 

@@ -42,6 +42,37 @@ impl Scout {
     }
 }
 
+/// Turns to another member when an answer that is late is not waited for any more: whoever waits
+/// may have less patience than there is here, and would meet the same member again and again.
+pub(super) struct Patience<'a> {
+    client: &'a Client,
+    generation: u64,
+    sent: Instant,
+}
+
+impl<'a> Patience<'a> {
+    pub(super) fn new(client: &'a Client, generation: u64, sent: Instant) -> Self {
+        Self {
+            client,
+            generation,
+            sent,
+        }
+    }
+
+    /// It was waited for.
+    pub(super) fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if self.sent.elapsed() >= LATE {
+            self.client.drop_connection(self.generation);
+        }
+    }
+}
+
 impl Client {
     /// Waits for an answer that is late, until `end`; none if it does not come, or if another
     /// connection has come into use, since this one was not good enough for somebody.
@@ -58,6 +89,7 @@ impl Client {
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        let patience = Patience::new(self, line.generation, sent);
         let mut asked = FuturesUnordered::new();
         asked.push(since(sent, Either::Left(first)));
         let mut copy = |asked: &mut FuturesUnordered<_>| {
@@ -67,17 +99,17 @@ impl Client {
         let mut lost = self.scout.lost.subscribe();
         let (mut turn, mut next) = (None, Instant::now());
         let mut repeats = late == Late::Repeat;
-        loop {
+        let answer = loop {
             tokio::select! {
                 biased;
                 Some((time, answer)) = asked.next() => {
                     if time > sent {
                         self.scout.lost.send_replace(time);
                     }
-                    return Some(answer);
+                    break Some(answer);
                 }
-                () = sleep_until(end) => return None,
-                () = self.moved(line) => return None,
+                () = sleep_until(end) => break None,
+                () = self.moved(line) => break None,
                 Ok(()) = lost.wait_for(|time| *time > sent).map_ok(drop), if repeats && turn.is_none() => {
                     repeats = false;
                     copy(&mut asked);
@@ -90,7 +122,9 @@ impl Client {
                     }
                 }
             }
-        }
+        };
+        patience.end();
+        answer
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+mod impatience;
 mod leaks;
 mod members;
 mod network;
