@@ -22,6 +22,8 @@ use crate::{
 
 const MAX_NAME_LEN: usize = 255;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// For ever, and yet a time that can be added to another.
+const LONGEST_TIMEOUT: Duration = YEAR.saturating_mul(30);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The registry for many machines: services are kept in an etcd cluster.
@@ -47,8 +49,9 @@ impl EtcdRegistry {
     ///
     /// # Errors
     /// [`Error::InvalidOption`], with the option and what would be right.
-    pub fn new(options: Options, etcd: EtcdOptions) -> Result<Self> {
+    pub fn new(mut options: Options, etcd: EtcdOptions) -> Result<Self> {
         etcd.check()?;
+        options.timeout = options.timeout.min(LONGEST_TIMEOUT);
         let client = Arc::new(Client::new(&options)?);
         let keys = Keys(etcd.layout);
         let (namespace, limit) = (&options.namespace, options.timeout);

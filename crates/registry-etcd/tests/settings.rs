@@ -22,6 +22,22 @@ fn open(options: Options) -> EtcdRegistry {
     EtcdRegistry::new(options, EtcdOptions::new()).unwrap()
 }
 
+#[tokio::test]
+async fn a_timeout_may_be_for_ever() {
+    let cluster = Cluster::single().await;
+    let for_ever = options(cluster.member(0).addr()).with_timeout(Duration::MAX);
+    works(for_ever.clone()).await;
+    let registry = open(for_ever);
+    assert!(registry.list_services().await.unwrap().is_empty());
+    let watcher = registry.watch_service("go.vine.test").await;
+    assert!(watcher.unwrap().take_snapshot().is_empty());
+    registry.close().await.unwrap();
+    // A cluster that never answered is not waited for.
+    let nowhere = open(options("127.0.0.1:1").with_timeout(Duration::MAX));
+    let error = nowhere.list_services().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+}
+
 /// Registers and finds a service.
 async fn works(options: Options) {
     let registry = open(options);

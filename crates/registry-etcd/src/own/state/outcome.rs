@@ -86,7 +86,8 @@ impl State {
                 return self.lose(at);
             }
             // It stood there when this call was made: this is the later one, whatever the clocks say.
-            entry.epoch = occupant.epoch + 1;
+            // Of two that can't be later, the leases decide, as both see it.
+            entry.epoch = occupant.epoch.saturating_add(1);
             match value::encode(&want.source, &want.node, entry.epoch, want.changed) {
                 Ok(value) => {
                     if let Some(want) = &mut entry.want {

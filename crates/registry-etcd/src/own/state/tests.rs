@@ -503,3 +503,39 @@ async fn a_denial_ends_a_first_call_and_not_what_was_established() {
     fixture.idle();
     assert!(fixture.state.lease_wanted(Instant::now()).is_some());
 }
+
+/// It may be a lie, but it is no reason to fail, and who wins is clear to both.
+#[tokio::test(start_paused = true)]
+async fn an_epoch_after_which_there_is_none_is_taken_over_once() {
+    let (mut fixture, batch) = Fixture::new();
+    let (at, wish, _) = fixture.task();
+    let occupied = Put::Occupied(other(u64::MAX));
+    fixture.state.put(at, wish, occupied, Instant::now());
+    let (_, wish, task) = fixture.task();
+    let Task::Put {
+        value, expected, ..
+    } = task
+    else {
+        panic!("a put")
+    };
+    let value = value::Value::decode(&value).unwrap().unwrap();
+    assert_eq!((value.epoch, expected), (Some(u64::MAX), 9));
+    fixture.state.put(at, wish, Put::Done(10), Instant::now());
+    assert!(matches!(outcome(&batch).await, Some(Ok(()))));
+    for (lease, ours) in [(0, true), (i64::MAX, false)] {
+        fixture.state.distrust(at, Instant::now());
+        let (_, wish, _) = fixture.task();
+        let again = Occupant {
+            lease,
+            ..other(u64::MAX)
+        };
+        fixture
+            .state
+            .put(at, wish, Put::Occupied(again), Instant::now());
+        let next = fixture.state.next(Instant::now());
+        assert_eq!(next.is_some(), ours, "lease {lease}");
+        if let Some((_, wish, _)) = next {
+            fixture.state.put(at, wish, Put::Done(11), Instant::now());
+        }
+    }
+}
