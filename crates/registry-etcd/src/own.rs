@@ -9,15 +9,16 @@ mod sentry;
 mod state;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use tokio::{
     runtime::Handle,
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -39,6 +40,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Own {
     shared: Arc<Shared>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// How closing went, once it has begun.
+    ending: Mutex<Option<watch::Receiver<Option<Result<()>>>>>,
 }
 
 /// What the tasks share.
@@ -90,6 +93,7 @@ impl Own {
                 watch: Notify::new(),
             }),
             tasks: Mutex::default(),
+            ending: Mutex::default(),
         }
     }
 
@@ -241,20 +245,42 @@ impl Own {
         self.shared.state().written(namespace, name)
     }
 
-    /// Ends everything: with its lease, what was registered is gone at once.
+    /// Ends everything, and hangs up: with its lease, what was registered is gone at once.
+    ///
+    /// # Cancel safety
+    /// It goes on without its caller; a second one waits for the same.
     pub(crate) async fn close(&self) -> Result<()> {
+        let mut ending = self.ending()?;
+        let ended = ending.wait_for(Option::is_some).await;
+        let ended = ended.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or_else(|| Err(may_be_seen("the tokio runtime has ended")))
+    }
+
+    /// Begins to end everything, unless that has begun; gives where to hear of it.
+    fn ending(&self) -> Result<watch::Receiver<Option<Result<()>>>> {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ending) = &*ending {
+            return Ok(ending.clone());
+        }
+        let runtime = match runtime() {
+            Err(error) if !self.shared.state().leases.is_empty() => return Err(error),
+            runtime => runtime.ok(),
+        };
         let (leases, farewells) = self.end();
-        let shared = &*self.shared;
-        request::say_all(&shared.client, farewells, shared.timeout.min(FAREWELL)).await;
-        let revoked = leases
-            .into_iter()
-            .map(|id| request::revoke(&shared.client, id, shared.timeout));
-        let failed = join_all(revoked).await.into_iter().find_map(Result::err);
-        failed.map_or(Ok(()), |failure| {
-            let error = Error::from(failure);
-            let reason = format!("others may see the services until their ttl ends: {error}");
-            Err(Error::unavailable(NAME, reason))
-        })
+        let (say, ended) = watch::channel(None);
+        let shared = Arc::clone(&self.shared);
+        let end = async move {
+            let result = farewell(&shared, leases, farewells).await;
+            shared.client.close();
+            say.send_replace(Some(result));
+        };
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(end)),
+            // Nothing was ever asked of the cluster.
+            None => drop(end.now_or_never()),
+        }
+        *ending = Some(ended.clone());
+        Ok(ended)
     }
 
     /// Stops the tasks; gives the leases that are left, and what to say at their keys before.
@@ -282,9 +308,7 @@ impl Own {
         if self.shared.state().closed {
             return Err(Error::Closed);
         }
-        let runtime = Handle::try_current().map_err(|_| {
-            Error::unavailable(NAME, "there is no tokio runtime; call it from within one")
-        })?;
+        let runtime = runtime()?;
         tasks.drain(..).for_each(|task| task.abort());
         let shared = || Arc::clone(&self.shared);
         tasks.push(runtime.spawn(keeper::Keeper::new(shared()).run()));
@@ -306,12 +330,35 @@ impl Drop for Own {
         }
         let shared = Arc::clone(&self.shared);
         runtime.spawn(timeout(GOODBYE, async move {
-            request::say_all(&shared.client, farewells, FAREWELL).await;
+            request::say_all(&shared.client, farewells, Instant::now() + FAREWELL).await;
             for id in leases {
                 let _ = request::revoke(&shared.client, id, GOODBYE).await;
             }
         }));
     }
+}
+
+/// Says goodbye and gives the leases back, in the time that a call has.
+async fn farewell(shared: &Shared, leases: Vec<i64>, farewells: Vec<Farewell>) -> Result<()> {
+    let begun = Instant::now();
+    let spoken = begun + FAREWELL.min(shared.timeout / 2);
+    request::say_all(&shared.client, farewells, spoken).await;
+    let left = shared.timeout.saturating_sub(begun.elapsed());
+    let revoked = leases
+        .into_iter()
+        .map(|id| request::revoke(&shared.client, id, left));
+    let failed = join_all(revoked).await.into_iter().find_map(Result::err);
+    failed.map_or(Ok(()), |failure| Err(may_be_seen(Error::from(failure))))
+}
+
+fn may_be_seen(reason: impl fmt::Display) -> Error {
+    let reason = format!("others may see the services until their ttl ends: {reason}");
+    Error::unavailable(NAME, reason)
+}
+
+fn runtime() -> Result<Handle> {
+    Handle::try_current()
+        .map_err(|_| Error::unavailable(NAME, "there is no tokio runtime; call it from within one"))
 }
 
 /// The whole seconds of a lease.

@@ -231,14 +231,11 @@ impl Registry for EtcdRegistry {
     }
 
     async fn close(&self) -> Result<()> {
-        if self.0.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        if !self.0.closed.swap(true, Ordering::AcqRel) {
+            self.0.scopes.close();
+            self.0.lookups.clear();
         }
-        self.0.scopes.close();
-        self.0.lookups.clear();
-        let ended = self.0.own.close().await;
-        self.0.client.close();
-        ended
+        self.0.own.close().await
     }
 }
 

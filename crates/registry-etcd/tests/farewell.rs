@@ -3,10 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use vine_etcd_harness::{Cluster, proto::event::EventType};
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use vine_etcd_harness::{Cluster, Mode, Proxy, proto::event::EventType};
 use vine_registry::{
-    Action, DeregisterOptions, Node, Options, RegisterOptions, Registry, RegistryExt, Service,
-    Watcher,
+    Action, DeregisterOptions, Error, Node, Options, RegisterOptions, Registry, RegistryExt,
+    Service, Watcher,
 };
 use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
 
@@ -74,6 +76,43 @@ async fn a_handle_that_is_closed_says_so_of_all_it_held() {
         left -= ids.len();
     }
     reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_patient_enough_to_close_has_closed_anyway() {
+    let cluster = Cluster::single().await;
+    let (owner, reader) = (open(&cluster), open(&cluster));
+    owner.register(service(&["a"])).await.unwrap();
+    let mut watcher = reader.watch_service(NAME).await.unwrap();
+    assert!(owner.close().now_or_never().is_none(), "it takes a while");
+    assert_eq!(gone(&mut watcher).await, one("a", true));
+    owner.close().await.unwrap();
+    assert!(cluster.client().leases().await.is_empty());
+    reader.close().await.unwrap();
+}
+
+/// However much there is to say.
+#[tokio::test]
+async fn to_close_takes_no_longer_than_a_call() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let cluster = Cluster::single().await;
+    let proxy = Proxy::to(cluster.member(0).addr()).await;
+    let options = Options::new().with_addrs([proxy.addr()]);
+    let ids: Vec<_> = (0..1700).map(|index| format!("n{index}")).collect();
+    let all: Vec<_> = ids.iter().map(String::as_str).collect();
+    let options = options.with_timeout(TIMEOUT);
+    let owner = EtcdRegistry::new(options, EtcdOptions::new()).unwrap();
+    // It goes on if that took longer than a call may.
+    while owner.register(service(&all)).await.is_err() {}
+    proxy.set(Mode::Hang).await;
+    let begun = Instant::now();
+    let closed = owner.close().await;
+    let took = begun.elapsed();
+    assert!(
+        matches!(closed, Err(Error::Unavailable { .. })),
+        "{closed:?}"
+    );
+    assert!(took < TIMEOUT * 2, "{took:?}");
 }
 
 #[tokio::test]

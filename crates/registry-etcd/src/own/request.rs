@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 use tracing::debug;
 use vine_registry::Result as RegistryResult;
 
@@ -219,8 +220,8 @@ async fn say(
     Ok(answer.succeeded.then_some(revision))
 }
 
-/// The same of many keys, as far as that can be done.
-pub(super) async fn say_all(client: &Client, farewells: Vec<Farewell>, within: Duration) {
+/// The same of many keys, as far as that can be done until then.
+pub(super) async fn say_all(client: &Client, farewells: Vec<Farewell>, until: Instant) {
     let mut parts: Vec<Vec<Farewell>> = Vec::new();
     let mut size = 0;
     for farewell in farewells {
@@ -238,7 +239,10 @@ pub(super) async fn say_all(client: &Client, farewells: Vec<Farewell>, within: D
     }
     stream::iter(parts)
         .for_each_concurrent(FAREWELLS_AT_ONCE, |part| async {
-            if let Err(failure) = say(client, part, within).await {
+            let left = until.duration_since(Instant::now());
+            if !left.is_zero()
+                && let Err(failure) = say(client, part, left).await
+            {
                 debug!(?failure, "could not say farewell");
             }
         })
