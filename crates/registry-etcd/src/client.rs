@@ -4,6 +4,7 @@ mod auth;
 mod connection;
 mod exchange;
 mod failure;
+mod history;
 mod late;
 mod tls;
 
@@ -30,13 +31,14 @@ pub(crate) use self::late::Late;
 use self::{
     auth::Auth,
     connection::Tls,
+    history::{Dated, History},
     late::{Patience, Scout},
 };
 pub(crate) use self::{
     connection::Connection,
     failure::{Failure, Remedy},
 };
-use crate::{TELEMETRY, address::Member};
+use crate::{TELEMETRY, address::Member, proto::ResponseHeader};
 
 /// How long one member has for an answer.
 const ATTEMPT: Duration = Duration::from_millis(1500);
@@ -68,6 +70,7 @@ pub(crate) struct Client {
     answered: AtomicBool,
     /// Counts connections.
     generation: watch::Sender<u64>,
+    history: History,
     scout: Scout,
 }
 
@@ -87,6 +90,7 @@ pub(crate) struct Line {
     pub(crate) connection: Connection,
     generation: u64,
     token: u64,
+    era: u64,
 }
 
 impl Client {
@@ -120,6 +124,7 @@ impl Client {
             connecting: Gate::new(()),
             answered: AtomicBool::new(false),
             generation: watch::Sender::new(0),
+            history: History::default(),
             scout: Scout::new(),
         })
     }
@@ -137,6 +142,7 @@ impl Client {
         mut request: F,
     ) -> Result<T, Failure>
     where
+        T: Dated,
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
@@ -198,9 +204,11 @@ impl Client {
         request: &mut F,
     ) -> Result<T, Failure>
     where
+        T: Dated,
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        let known = self.history.known();
         let sent = Instant::now();
         let end = deadline.min(sent + ATTEMPT);
         let mut first = pin!(request(line.connection.clone()));
@@ -215,7 +223,11 @@ impl Client {
         match answer {
             Some(Ok(answer)) => {
                 self.answered.store(true, Ordering::Relaxed);
-                Ok(answer.into_inner())
+                let answer = answer.into_inner();
+                if let Some(date) = answer.date() {
+                    self.history.learn(known, date);
+                }
+                Ok(answer)
             }
             Some(Err(status)) => {
                 let failure = self.failure(status);
@@ -242,6 +254,7 @@ impl Client {
             connection: connection.with_token(token),
             generation,
             token: number,
+            era: self.history.era(),
         })
     }
 
@@ -358,6 +371,18 @@ impl Client {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Takes in what an answer of a stream says of the cluster.
+    pub(crate) fn hear(&self, line: &Line, header: Option<ResponseHeader>) {
+        if let Some(header) = header {
+            self.history.hear(line.era, header);
+        }
+    }
+
+    /// Changes whenever the cluster has become another one or an older one.
+    pub(crate) fn era(&self) -> u64 {
+        self.history.era()
     }
 
     /// Whether there ever was an answer.

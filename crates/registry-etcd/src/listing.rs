@@ -21,7 +21,8 @@ const PAGE: i64 = 1000;
 pub(crate) struct Listing {
     pub(crate) kvs: Vec<KeyValue>,
     pub(crate) revision: i64,
-    pub(crate) cluster: u64,
+    /// That of the cluster.
+    pub(crate) era: u64,
 }
 
 /// All keys that begin with `prefix`, page by page, at one revision: linearizable.
@@ -31,6 +32,7 @@ pub(crate) async fn list(
     within: Duration,
 ) -> Result<Listing, Failure> {
     let deadline = Instant::now() + within;
+    let mut era = client.era();
     let mut page = PAGE;
     let mut listing = None;
     loop {
@@ -53,15 +55,17 @@ pub(crate) async fn list(
             }
             Err(failure) => return Err(failure),
         };
-        let ResponseHeader {
-            revision,
-            cluster_id,
-            ..
-        } = answer.header.unwrap_or_default();
+        let ResponseHeader { revision, .. } = answer.header.unwrap_or_default();
+        // It became another one meanwhile, or that is how it was found out.
+        if client.era() != era {
+            era = client.era();
+            listing = None;
+            continue;
+        }
         let listing = listing.get_or_insert(Listing {
             kvs: Vec::new(),
             revision,
-            cluster: cluster_id,
+            era,
         });
         if listing.kvs.is_empty() {
             listing.kvs = answer.kvs;
@@ -74,7 +78,7 @@ pub(crate) async fn list(
                 Listing {
                     kvs: Vec::new(),
                     revision,
-                    cluster: cluster_id,
+                    era,
                 },
             ));
         }
@@ -89,7 +93,6 @@ pub(crate) struct Newest {
     /// The revision in which one of them was last put.
     pub(crate) mod_revision: i64,
     pub(crate) revision: i64,
-    pub(crate) cluster: u64,
 }
 
 /// What can be told of the keys that begin with `prefix` without listing them: linearizable.
@@ -112,11 +115,7 @@ pub(crate) async fn newest(
         async move { connection.kv().range(request).await }
     });
     let answer = answer.await?;
-    let ResponseHeader {
-        revision,
-        cluster_id,
-        ..
-    } = answer.header.unwrap_or_default();
+    let ResponseHeader { revision, .. } = answer.header.unwrap_or_default();
     Ok(Newest {
         count: usize::try_from(answer.count).unwrap_or_default(),
         mod_revision: answer
@@ -125,7 +124,6 @@ pub(crate) async fn newest(
             .map(|kv| kv.mod_revision)
             .unwrap_or_default(),
         revision,
-        cluster: cluster_id,
     })
 }
 

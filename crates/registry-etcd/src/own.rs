@@ -141,6 +141,9 @@ impl Own {
         };
         let (restoring, batch) = {
             let mut state = shared.state();
+            if state.entries.is_empty() && state.leases.is_empty() {
+                state.era = shared.client.era();
+            }
             let restoring = state.is_restoring(&namespace, &service);
             (restoring, state.register(call, Instant::now())?)
         };

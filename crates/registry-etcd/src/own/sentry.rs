@@ -85,10 +85,8 @@ async fn session(shared: &Arc<Shared>) -> Option<Failure> {
 
 /// Looks whether everything stands where it should; all keys are to be watched from then on.
 async fn verify(shared: &Shared) -> Result<(), Failure> {
-    let mark;
     let all: Vec<(usize, Bytes, Option<i64>)> = {
         let mut state = shared.state();
-        mark = state.mark();
         state.unwatched.clear();
         let entries = state.entries.iter_mut().map(|(at, entry)| {
             entry.watched = false;
@@ -110,8 +108,10 @@ async fn verify(shared: &Shared) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    if revision < mark {
-        warn!(revision, mark, "the cluster lost data; registering again");
+    let era = shared.client.era();
+    if state.era != era {
+        warn!(revision, "the cluster lost data; registering again");
+        state.era = era;
         state.rolled_back(revision, now);
     }
     for ((at, key, have), found) in all.into_iter().zip(found) {
@@ -157,6 +157,7 @@ async fn watch(shared: &Shared, line: &Line) -> Option<Failure> {
             answer = answers.message() => match answer {
                 Ok(Some(answer)) => {
                     answer_due = None;
+                    shared.client.hear(line, answer.header);
                     if let Some(failure) = take(shared, &answer, &mut ids) {
                         return failure;
                     }
@@ -187,6 +188,9 @@ async fn watch(shared: &Shared, line: &Line) -> Option<Failure> {
                 verification = Instant::now() + verify_every;
                 if let Err(failure) = check(shared).await {
                     return Some(failure);
+                }
+                if shared.state().era != shared.client.era() {
+                    return None;
                 }
             }
             () = shared.client.moved(line) => return None,

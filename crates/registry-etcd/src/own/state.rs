@@ -46,8 +46,8 @@ pub(super) struct State {
     pub(super) ended: Vec<Arc<Batch>>,
     /// The last revision in which a service was changed from here, and when.
     writes: Map<(Arc<str>, Arc<str>), (i64, Instant)>,
-    /// The last revision of those that were forgotten.
-    forgotten: i64,
+    /// That of the cluster in which all this was done.
+    pub(super) era: u64,
     last: u64,
     wanted: usize,
 }
@@ -73,7 +73,7 @@ impl State {
             unwatched: Vec::new(),
             ended: Vec::new(),
             writes: Map::default(),
-            forgotten: 0,
+            era: 0,
             last: 0,
             wanted: 0,
         }
@@ -179,16 +179,12 @@ impl State {
     /// Forgets what was written to services of which nothing is left here, once every watch that is
     /// proven has long seen it.
     pub(super) fn forget_writes(&mut self, now: Instant) {
-        let (names, forgotten) = (&self.names, &mut self.forgotten);
-        self.writes.retain(|(namespace, name), (revision, at)| {
+        let names = &self.names;
+        self.writes.retain(|(namespace, name), (_, at)| {
             let is_held = names
                 .get(namespace)
                 .is_some_and(|names| names.contains_key(name));
-            let keep = is_held || now.duration_since(*at) < REMEMBER;
-            if !keep {
-                *forgotten = (*forgotten).max(*revision);
-            }
-            keep
+            is_held || now.duration_since(*at) < REMEMBER
         });
     }
 

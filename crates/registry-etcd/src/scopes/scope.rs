@@ -43,7 +43,8 @@ pub(super) struct Scope {
     timeout: Duration,
     /// The last revision that the catalog holds as a whole; 0 if it has to be listed.
     mark: i64,
-    cluster: u64,
+    /// That of the cluster when it was listed.
+    era: u64,
     /// What the catalog has yet to catch up with, of a watch that was resumed.
     behind: Option<Newest>,
     /// Events of an answer that came in parts, until the last of them.
@@ -82,7 +83,7 @@ impl Scope {
             waiting: Vec::new(),
             timeout,
             mark: 0,
-            cluster: 0,
+            era: 0,
             behind: None,
             parts: Vec::new(),
             down: None,
@@ -137,8 +138,8 @@ impl Scope {
         let wants_list = self.mark == 0 || !self.waiting.is_empty();
         let client = Arc::clone(&self.client);
         let prefix = self.prefix.clone();
-        let (mark, cluster, limit) = (self.mark, self.cluster, self.timeout);
-        let beginning = begin(&client, &prefix, wants_list, mark, cluster, limit);
+        let (mark, era, limit) = (self.mark, self.era, self.timeout);
+        let beginning = begin(&client, &prefix, wants_list, mark, era, limit);
         let mut beginning = std::pin::pin!(beginning);
         // What is being listed may be from before they came.
         let mut late = Vec::new();
@@ -209,6 +210,7 @@ impl Scope {
                     };
                     due = None;
                     created |= answer.created;
+                    client.hear(&line, answer.header);
                     if let Some(end) = self.take(answer) {
                         return end;
                     }
@@ -306,7 +308,7 @@ impl Scope {
             self.waiting.push(subscribe);
         }
         let listing = listing::list(&self.client, &self.prefix, self.timeout).await?;
-        if listing.cluster != self.cluster || listing.revision < self.mark {
+        if self.client.era() != self.era || listing.revision < self.mark {
             return Err(Failure::Unreachable(
                 "the cluster has become another one".into(),
             ));
@@ -319,7 +321,7 @@ impl Scope {
         self.catalog.replace(&listing.kvs);
         self.parts.clear();
         self.mark = listing.revision;
-        self.cluster = listing.cluster;
+        self.era = listing.era;
         self.live();
         for subscribe in take(&mut self.waiting) {
             self.answer(subscribe);
@@ -337,7 +339,7 @@ impl Scope {
     /// Whether the cluster holds what the catalog does.
     async fn prove(&mut self) -> Result<bool, Failure> {
         let newest = listing::newest(&self.client, &self.prefix, self.timeout).await?;
-        let same = self.holds(&newest) && newest.cluster == self.cluster;
+        let same = self.holds(&newest) && self.client.era() == self.era;
         if same {
             self.live();
         }

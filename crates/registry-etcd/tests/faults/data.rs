@@ -1,5 +1,7 @@
 //! Data that is lost, old, or forgotten.
 
+use std::collections::BTreeSet;
+
 use vine_etcd_harness::{Client, Mode};
 use vine_registry::{Node, RegistryExt, Service};
 
@@ -12,6 +14,7 @@ use crate::{
 async fn the_data_is_lost() {
     let mut world = World::start(Shape::members(3)).await;
     world.cluster.kill();
+    world.stale().await;
     world.cluster.wipe();
     world.cluster.restart().await;
     world.check().await;
@@ -32,6 +35,7 @@ async fn an_old_state_is_restored() {
         world.release().await;
     }
     world.cluster.kill();
+    world.stale().await;
     world.cluster.restore(&saved);
     world.cluster.restart().await;
     world.check().await;
@@ -40,6 +44,30 @@ async fn an_old_state_is_restored() {
     let ids: Vec<_> = found[0].nodes.iter().map(|node| &*node.id).collect();
     assert_eq!(ids, ["n", "new"]);
     world.close().await;
+}
+
+/// It has come further, when that can be seen, than this handle ever wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_state_is_restored_and_goes_on_unseen() {
+    let mut world = World::start(Shape::members(1)).await;
+    world.hold(one_more("old")).await;
+    let saved = world.cluster.save();
+    world.release().await;
+    world.hold(one_more("new")).await;
+    strange(&world, 500).await;
+    world.settle().await;
+    world.spoil(Mode::Refuse).await;
+    world.cluster.kill();
+    world.cluster.restore(&saved);
+    world.cluster.restart().await;
+    strange(&world, 100).await;
+    world.stale().await;
+    world.spoil(Mode::Pass).await;
+    world.check().await;
+    let found = world.reader.get_service(&name(7)).await.expect("well");
+    let ids: BTreeSet<_> = found[0].nodes.iter().map(|node| &*node.id).collect();
+    assert_eq!(ids, BTreeSet::from(["n", "new", "stranger"]));
+    finish(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,6 +107,14 @@ async fn unseen(world: &World, changes: usize) {
         put(client, Node::new(&*passing, "10.2.2.2:2")).await;
         put(client, Node::new(&*passing, "10.2.2.2:3")).await;
         client.delete(&key(&passing)).await;
+    }
+}
+
+/// Somebody else changes one node so often.
+async fn strange(world: &World, changes: usize) {
+    for index in 0..changes {
+        let node = Node::new("stranger", "10.2.2.2:2").with_metadata([("i", index.to_string())]);
+        put(world.cluster.client(), node).await;
     }
 }
 

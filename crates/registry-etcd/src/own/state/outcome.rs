@@ -254,18 +254,10 @@ impl State {
         }
     }
 
-    /// The last revision that is known to have been.
-    pub(in crate::own) fn mark(&self) -> i64 {
-        let known = self.entries.iter().map(|(_, entry)| entry.known);
-        let written = self.writes.values().map(|(revision, _)| *revision);
-        known.chain(written).fold(self.forgotten, i64::max)
-    }
-
     /// Takes in that the cluster is back at an earlier revision. Its leases may hold keys that were
     /// ended since: others take their place, and they run out.
     pub(in crate::own) fn rolled_back(&mut self, revision: i64, now: Instant) {
         self.writes.clear();
-        self.forgotten = 0;
         for (_, entry) in &mut self.entries {
             (entry.known, entry.seen) = (revision, 0);
         }

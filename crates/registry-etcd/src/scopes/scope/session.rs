@@ -39,14 +39,14 @@ pub(super) async fn begin(
     prefix: &str,
     wants_list: bool,
     mark: i64,
-    cluster: u64,
+    era: u64,
     limit: Duration,
 ) -> Result<(Session, Start), Failure> {
     let start = if wants_list {
         Start::Listed(listing::list(client, prefix, limit).await?)
     } else {
         let newest = listing::newest(client, prefix, limit).await?;
-        if newest.cluster != cluster || newest.revision < mark {
+        if client.era() != era || newest.revision < mark {
             info!("the cluster is another one or an older one: listing again");
             TELEMETRY.resync("another cluster, or an older state");
             Start::Listed(listing::list(client, prefix, limit).await?)
