@@ -3,6 +3,7 @@
 mod batch;
 mod keeper;
 mod lease;
+mod life;
 mod renewal;
 mod request;
 mod sentry;
@@ -22,8 +23,10 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
+use tracing::warn;
 use vine_registry::{DeregisterOptions, Error, Options, Result, Service, next_epoch, view::Topic};
 
+use self::life::Life;
 use self::state::{Call, Farewell, Occupant, State, Written};
 use crate::{EtcdOptions, NAME, client::Client, keys::Keys, listing, options::MIN_LEASE, value};
 
@@ -40,6 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Own {
     shared: Arc<Shared>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    life: Life,
     /// How closing went, once it has begun.
     ending: Mutex<Option<watch::Receiver<Option<Result<()>>>>>,
 }
@@ -93,6 +97,7 @@ impl Own {
                 watch: Notify::new(),
             }),
             tasks: Mutex::default(),
+            life: Life::default(),
             ending: Mutex::default(),
         }
     }
@@ -104,6 +109,9 @@ impl Own {
         service: &Arc<Service>,
         ttl: Option<Duration>,
     ) -> Option<Result<()>> {
+        if !self.life.goes_on() {
+            return None;
+        }
         self.shared
             .state()
             .repeat(namespace, service, ttl, Instant::now())
@@ -302,21 +310,31 @@ impl Own {
         (asked.map(|lease| lease.id).collect(), farewells)
     }
 
-    /// Starts the tasks, unless they run; again if their runtime has ended.
+    /// Starts the tasks, unless they run; again if their runtime has ended, or does nothing.
     fn run(&self) -> Result<()> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if !tasks.is_empty() && tasks.iter().all(|task| !task.is_finished()) {
+        let mut state = self.shared.state();
+        let now = Instant::now();
+        if self.life.goes_on() && !state.is_abandoned(now) {
             return Ok(());
         }
-        if self.shared.state().closed {
+        if state.closed {
             return Err(Error::Closed);
         }
         let runtime = runtime()?;
-        tasks.drain(..).for_each(|task| task.abort());
+        if !tasks.is_empty() {
+            warn!("what is registered was left alone; looking after it again");
+            tasks.drain(..).for_each(|task| task.abort());
+            state.adopted(now);
+        }
+        drop(state);
         let shared = || Arc::clone(&self.shared);
-        tasks.push(runtime.spawn(keeper::Keeper::new(shared()).run()));
-        tasks.push(runtime.spawn(renewal::run(shared())));
-        tasks.push(runtime.spawn(sentry::run(shared())));
+        let begun = self.life.begin([
+            keeper::Keeper::new(shared()).run().boxed(),
+            renewal::run(shared()).boxed(),
+            sentry::run(shared()).boxed(),
+        ]);
+        tasks.extend(begun.map(|task| runtime.spawn(task)));
         Ok(())
     }
 }

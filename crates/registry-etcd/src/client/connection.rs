@@ -129,7 +129,8 @@ impl Connection {
 
     /// Whether it has ended.
     pub(super) fn is_closed(&self) -> bool {
-        self.life.end.borrow().is_some()
+        // Who drives it may have gone with its runtime, without a word.
+        self.life.end.borrow().is_some() || self.life.end.has_changed().is_err()
     }
 
     /// The same one, with requests that show a token.

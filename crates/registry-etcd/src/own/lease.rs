@@ -24,6 +24,8 @@ pub(super) struct Lease {
     pub(super) next: Instant,
     /// When a renewal was asked for that is not answered yet.
     pub(super) asked: Option<Instant>,
+    /// When it was last acknowledged, or renewing began anew.
+    heard: Instant,
     /// Since when it can't be renewed, and why.
     trouble: Option<(Instant, Error)>,
     /// Keys that wait for it.
@@ -42,6 +44,7 @@ impl Lease {
             not_before: None,
             next: Instant::now(),
             asked: None,
+            heard: Instant::now(),
             trouble: None,
             waiting: Vec::new(),
             idle: None,
@@ -81,8 +84,23 @@ impl Lease {
 
     pub(super) fn acknowledged(&mut self, now: Instant) {
         self.asked = None;
+        self.heard = now;
         self.trouble = None;
         self.next = now + self.ttl() / 3;
+    }
+
+    /// Whether nobody cares for it: whoever renews it would have heard of it, or be in trouble.
+    pub(super) fn is_abandoned(&self, now: Instant) -> bool {
+        let longest = (self.ttl() / 3 + self.patience() + GRACE).min(self.ttl());
+        self.is_granted && self.trouble.is_none() && now.duration_since(self.heard) > longest
+    }
+
+    /// Somebody else cares for it from now on.
+    pub(super) fn adopted(&mut self, now: Instant) {
+        self.granting = false;
+        self.asked = None;
+        self.heard = now;
+        self.next = now;
     }
 
     /// Over what time to spread what comes back after it was lost.

@@ -153,6 +153,12 @@ impl State {
         leases.filter_map(|lease| lease.wanted_at(now)).min()
     }
 
+    /// Whether nobody renews what is to be renewed.
+    pub(super) fn is_abandoned(&self, now: Instant) -> bool {
+        let mut leases = self.leases.values();
+        leases.any(|lease| lease.is_abandoned(now))
+    }
+
     pub(super) fn enqueue(&mut self, at: usize) {
         if let Some(entry) = self.entries.get_mut(at)
             && !std::mem::replace(&mut entry.queued, true)

@@ -35,6 +35,9 @@ impl State {
         }
         group.deadline = ttl.map(|ttl| now + ttl);
         let lease = self.leases.get(&want.ttl)?;
+        if lease.is_abandoned(now) {
+            return None;
+        }
         match lease.trouble(now) {
             Some(error) => Some(Err(error)),
             None => (group.unsettled == 0).then_some(Ok(())),

@@ -225,6 +225,28 @@ impl State {
         self.enqueue(at);
     }
 
+    /// Takes in that whoever did all this is gone, in the middle of it, and somebody else goes on.
+    pub(in crate::own) fn adopted(&mut self, now: Instant) {
+        for lease in self.leases.values_mut() {
+            lease.adopted(now);
+        }
+        let all: Vec<_> = self.entries.iter().map(|(at, _)| at).collect();
+        for at in all {
+            let Some(entry) = self.entries.get_mut(at) else {
+                continue;
+            };
+            let is_wanted = entry.want.is_some();
+            if std::mem::take(&mut entry.busy) {
+                entry.untried = false;
+                self.doubt(at, now);
+                self.enqueue(at);
+            }
+            if is_wanted {
+                self.distrust(at, now);
+            }
+        }
+    }
+
     /// Puts everything again that a lease held. Other processes may do so at the same time.
     pub(in crate::own) fn lose_lease(&mut self, id: i64, now: Instant) {
         let Some(lease) = self.leases.values_mut().find(|lease| lease.id == id) else {
