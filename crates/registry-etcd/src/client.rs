@@ -32,7 +32,7 @@ use self::{
     auth::Auth,
     connection::Tls,
     history::{Dated, History},
-    late::{Patience, Scout},
+    late::{Patience, Scout, Sent},
 };
 pub(crate) use self::{
     connection::Connection,
@@ -209,15 +209,15 @@ impl Client {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let known = self.history.known();
-        let sent = Instant::now();
-        let end = deadline.min(sent + ATTEMPT);
-        let mut first = pin!(request(line.connection.clone()));
-        let answer = match timeout_at(end.min(sent + late::LATE), first.as_mut()).await {
+        let sent = Sent::new(deadline, late);
+        let connection = line.connection.clone().with_heard(sent.heard.clone());
+        let mut first = pin!(request(connection));
+        let answer = match timeout_at(sent.late(), first.as_mut()).await {
             Ok(answer) => Some(answer),
             Err(_) => {
                 // What hardly ever happens takes its room apart, as elsewhere here: each request
                 // would be twice as large with it.
-                Box::pin(self.wait_longer(first, sent, end, line, late, request)).await
+                Box::pin(self.wait_longer(first, &sent, line, request)).await
             }
         };
         match answer {
@@ -236,7 +236,7 @@ impl Client {
                 }
                 Err(failure)
             }
-            None => Err(Failure::Silent(sent.elapsed())),
+            None => Err(Failure::Silent(sent.at.elapsed())),
         }
     }
 

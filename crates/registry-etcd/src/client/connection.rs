@@ -27,7 +27,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::{
-    exchange::{Answer, Streams, exchange},
+    exchange::{Answer, Heard, Streams, exchange},
     failure::{chain, hint},
 };
 use crate::address::Member;
@@ -68,6 +68,7 @@ pub(crate) struct Connection {
     scheme: uri::Scheme,
     authority: uri::Authority,
     token: Option<HeaderValue>,
+    heard: Option<Arc<Heard>>,
 }
 
 /// What became of a connection.
@@ -124,6 +125,7 @@ impl Connection {
             scheme,
             authority,
             token: None,
+            heard: None,
         })
     }
 
@@ -136,6 +138,12 @@ impl Connection {
     /// The same one, with requests that show a token.
     pub(super) fn with_token(mut self, token: Option<HeaderValue>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// The same one, with answers of which it is noted when something came.
+    pub(super) fn with_heard(mut self, heard: Option<Arc<Heard>>) -> Self {
+        self.heard = heard;
         self
     }
 }
@@ -242,7 +250,12 @@ impl Service<Request<Body>> for Connection {
             headers.insert(TOKEN.clone(), token.clone());
         }
         let (life, plain) = (Arc::clone(&self.life), self.scheme == uri::Scheme::HTTP);
-        let answer = exchange(&mut self.sender, request, self.streams.clone());
+        let answer = exchange(
+            &mut self.sender,
+            request,
+            self.streams.clone(),
+            self.heard.clone(),
+        );
         Box::pin(async move {
             match answer.await {
                 Ok(answer) => {
@@ -268,7 +281,12 @@ mod tests {
         let idle = timeout(PING * 6, end.changed()).await;
         assert!(idle.is_err(), "nobody was asked");
         let request = Request::post("http://etcd/never").body(Body::empty());
-        let answer = tokio::spawn(exchange(&mut sender, request.unwrap(), streams.clone()));
+        let answer = tokio::spawn(exchange(
+            &mut sender,
+            request.unwrap(),
+            streams.clone(),
+            None,
+        ));
         let ended = timeout(PING * 2 + PONG, end.wait_for(Option::is_some)).await;
         assert_eq!(
             ended.unwrap().unwrap().as_deref(),

@@ -5,9 +5,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use futures_util::future::poll_immediate;
 use h2::{Reason, RecvStream, SendStream, client::SendRequest};
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 /// The streams of a connection that are in use.
@@ -23,9 +25,17 @@ pub(super) struct Streams(Arc<AtomicUsize>);
 
 struct InUse(Streams);
 
+/// When something of an answer last came.
+#[derive(Debug)]
+pub(super) struct Heard {
+    asked: Instant,
+    millis: AtomicU64,
+}
+
 /// What is answered, with its trailers. Dropping it resets the stream, unless there is more to ask.
 pub(crate) struct Answer {
     stream: RecvStream,
+    heard: Option<Arc<Heard>>,
     _in_use: InUse,
 }
 
@@ -43,6 +53,7 @@ pub(super) fn exchange(
     sender: &mut SendRequest<Bytes>,
     request: Request<Body>,
     streams: Streams,
+    heard: Option<Arc<Heard>>,
 ) -> impl Future<Output = Result<Response<Answer>, h2::Error>> + Send + use<> {
     let in_use = InUse::new(streams);
     let (head, body) = request.into_parts();
@@ -60,6 +71,7 @@ pub(super) fn exchange(
         let answer = answer.await?;
         Ok(answer.map(|stream| Answer {
             stream,
+            heard,
             _in_use: in_use,
         }))
     }
@@ -68,6 +80,26 @@ pub(super) fn exchange(
 impl Streams {
     pub(super) fn are_idle(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Heard {
+    pub(super) fn new(asked: Instant) -> Self {
+        Self {
+            asked,
+            millis: AtomicU64::new(0),
+        }
+    }
+
+    /// When it was asked for, at first.
+    pub(super) fn last(&self) -> Instant {
+        self.asked + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) {
+        let millis = self.asked.elapsed().as_millis();
+        let millis = u64::try_from(millis).unwrap_or_default();
+        self.millis.store(millis, Ordering::Relaxed);
     }
 }
 
@@ -136,6 +168,9 @@ impl http_body::Body for Answer {
             Some(Ok(data)) => {
                 // Fails only if the stream has ended, which the next frame says.
                 let _ = self.stream.flow_control().release_capacity(data.len());
+                if let Some(heard) = &self.heard {
+                    heard.now();
+                }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             // A server that has said all resets a stream which its client has not ended (section 8.1).

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tonic::{Response, Status};
 
-use super::{Client, Connection, Line};
+use super::{ATTEMPT, Client, Connection, Line, exchange::Heard};
 
 /// An answer that takes longer is late. A request that a follower passed on to a leader which is
 /// gone is lost, and nobody ever says so.
@@ -22,6 +22,39 @@ pub(crate) enum Late {
     Wait,
     /// Ask again beside: it is small.
     Repeat,
+}
+
+/// A request that was made.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    deadline: Instant,
+    late: Late,
+    /// Of what may be large.
+    pub(super) heard: Option<Arc<Heard>>,
+}
+
+impl Sent {
+    pub(super) fn new(deadline: Instant, late: Late) -> Self {
+        let at = Instant::now();
+        Self {
+            at,
+            deadline,
+            late,
+            heard: (late == Late::Wait).then(|| Arc::new(Heard::new(at))),
+        }
+    }
+
+    /// When the answer is late.
+    pub(super) fn late(&self) -> Instant {
+        self.deadline.min(self.at + LATE)
+    }
+
+    /// When the attempt is over: a member that is still speaking has not failed.
+    fn end(&self) -> Instant {
+        let last = self.heard.as_ref().map_or(self.at, |heard| heard.last());
+        self.deadline.min(last + ATTEMPT)
+    }
 }
 
 /// Finds out whether requests are lost: of all those that wait, one alone is made again and again,
@@ -74,43 +107,46 @@ impl Drop for Patience<'_> {
 }
 
 impl Client {
-    /// Waits for an answer that is late, until `end`; none if it does not come, or if another
-    /// connection has come into use, since this one was not good enough for somebody.
+    /// Waits for an answer that is late, as long as an attempt may take; none if it does not come, or
+    /// if another connection has come into use, since this one was not good enough for somebody.
     pub(super) async fn wait_longer<T, F, Fut>(
         &self,
         first: Pin<&mut Fut>,
-        sent: Instant,
-        end: Instant,
+        sent: &Sent,
         line: &Line,
-        late: Late,
         request: &mut F,
     ) -> Option<Result<Response<T>, Status>>
     where
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let patience = Patience::new(self, line.generation, sent);
+        let patience = Patience::new(self, line.generation, sent.at);
+        let mut end = sent.end();
         let mut asked = FuturesUnordered::new();
-        asked.push(since(sent, Either::Left(first)));
+        asked.push(since(sent.at, Either::Left(first)));
         let mut copy = |asked: &mut FuturesUnordered<_>| {
             let again = request(line.connection.clone());
             asked.push(since(Instant::now(), Either::Right(again)));
         };
         let mut lost = self.scout.lost.subscribe();
         let (mut turn, mut next) = (None, Instant::now());
-        let mut repeats = late == Late::Repeat;
+        let mut repeats = sent.late == Late::Repeat;
         let answer = loop {
             tokio::select! {
                 biased;
                 Some((time, answer)) = asked.next() => {
-                    if time > sent {
+                    if time > sent.at {
                         self.scout.lost.send_replace(time);
                     }
                     break Some(answer);
                 }
-                () = sleep_until(end) => break None,
+                () = sleep_until(end) => match sent.end() {
+                    // Some of it has come since.
+                    later if later > end => end = later,
+                    _ => break None,
+                },
                 () = self.moved(line) => break None,
-                Ok(()) = lost.wait_for(|time| *time > sent).map_ok(drop), if repeats && turn.is_none() => {
+                Ok(()) = lost.wait_for(|time| *time > sent.at).map_ok(drop), if repeats && turn.is_none() => {
                     repeats = false;
                     copy(&mut asked);
                 }

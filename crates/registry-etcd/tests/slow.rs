@@ -1,0 +1,75 @@
+//! Answers that take long to come because they are large and the way is narrow.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+use vine_etcd_harness::Cluster;
+use vine_registry::{Node, Options, Registry, RegistryExt, Service};
+use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
+
+const NAME: &str = "go.vine.large";
+const NODES: usize = 100;
+const SIZE: usize = 40 << 10;
+/// With this much at a time all nodes take about two seconds and a half, longer than a member that
+/// says nothing is given.
+const PIECE: usize = 32 << 10;
+const PERIOD: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_answer_may_take_its_time() {
+    let cluster = Cluster::single().await;
+    for index in 0..NODES {
+        let node = Node::new(format!("n{index}"), "10.9.9.9:9")
+            .with_metadata([("large", "x".repeat(SIZE))]);
+        let value = serde_json::to_string(&Service::new(NAME, "v1").with_node(node)).unwrap();
+        let key = format!("/vine/registry/vine/{NAME}/n{index}");
+        cluster.client().put(key, value, 0).await;
+    }
+    let (addr, connections) = narrow(cluster.member(0).addr()).await;
+    let options = Options::new()
+        .with_addrs([addr])
+        .with_timeout(Duration::from_secs(20));
+    let registry = EtcdRegistry::new(options, EtcdOptions::new()).unwrap();
+    let found = registry.get_service(NAME).await.unwrap();
+    assert_eq!(found.node_count(), NODES);
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "it was good enough");
+    registry.close().await.unwrap();
+}
+
+/// A way to `target` over which little comes back at a time; counts its connections.
+async fn narrow(target: String) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let server = TcpStream::connect(&target).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut piece = vec![0; PIECE];
+                while let Ok(read @ 1..) = from_server.read(&mut piece).await {
+                    sleep(PERIOD).await;
+                    if to_client.write_all(&piece[..read]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (addr, connections)
+}
