@@ -263,7 +263,7 @@ impl Client {
         connection: &Connection,
         generation: u64,
     ) -> Result<(Option<HeaderValue>, u64), Failure> {
-        let patience = Patience::new(self, generation, Instant::now());
+        let patience = Patience::new(self, connection, generation);
         let token = self.auth.authenticate(connection).await;
         patience.end();
         token.inspect_err(|failure| {

@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use vine_etcd_harness::Cluster;
 use vine_registry::{Node, Options, Registry, RegistryExt, Service};
@@ -28,6 +28,28 @@ const PERIOD: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_answer_may_take_its_time() {
+    let (_cluster, registry, connections) = start().await;
+    let found = registry.get_service(NAME).await.unwrap();
+    assert_eq!(found.node_count(), NODES);
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "it was good enough");
+    registry.close().await.unwrap();
+}
+
+/// A member that was speaking is not to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_time_for_it_leaves_the_connection_as_it_is() {
+    let (_cluster, registry, connections) = start().await;
+    registry.init().await.unwrap();
+    let little = Duration::from_millis(600);
+    let found = timeout(little, registry.get_service(NAME)).await;
+    assert!(found.is_err(), "it takes longer");
+    registry.init().await.unwrap();
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "it was good enough");
+    registry.close().await.unwrap();
+}
+
+/// Many large nodes behind a narrow way, and who is to look them up.
+async fn start() -> (Cluster, EtcdRegistry, Arc<AtomicUsize>) {
     let cluster = Cluster::single().await;
     for index in 0..NODES {
         let node = Node::new(format!("n{index}"), "10.9.9.9:9")
@@ -41,10 +63,7 @@ async fn a_large_answer_may_take_its_time() {
         .with_addrs([addr])
         .with_timeout(Duration::from_secs(20));
     let registry = EtcdRegistry::new(options, EtcdOptions::new()).unwrap();
-    let found = registry.get_service(NAME).await.unwrap();
-    assert_eq!(found.node_count(), NODES);
-    assert_eq!(connections.load(Ordering::Relaxed), 1, "it was good enough");
-    registry.close().await.unwrap();
+    (cluster, registry, connections)
 }
 
 /// A way to `target` over which little comes back at a time; counts its connections.

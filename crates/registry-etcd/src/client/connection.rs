@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
@@ -135,6 +135,11 @@ impl Connection {
         self.life.end.borrow().is_some() || self.life.end.has_changed().is_err()
     }
 
+    /// When something was last answered.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.streams.last_heard()
+    }
+
     /// The same one, with requests that show a token.
     pub(super) fn with_token(mut self, token: Option<HeaderValue>) -> Self {
         self.token = token;
@@ -184,7 +189,7 @@ where
         .handshake(stream)
         .await
         .map_err(|error| chain(&error))?;
-    let streams = Streams::default();
+    let streams = Streams::new();
     let (say, end) = watch::channel(None);
     let driven = drive(connection, streams.clone());
     tokio::spawn(async move { say.send_replace(Some(driven.await)) });

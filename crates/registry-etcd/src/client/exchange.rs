@@ -19,9 +19,16 @@ use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 use tonic::body::Body;
 
-/// The streams of a connection that are in use.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<AtomicUsize>);
+/// The streams of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Streams(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    in_use: AtomicUsize,
+    /// On any of them.
+    heard: Heard,
+}
 
 struct InUse(Streams);
 
@@ -36,7 +43,7 @@ pub(super) struct Heard {
 pub(crate) struct Answer {
     stream: RecvStream,
     heard: Option<Arc<Heard>>,
-    _in_use: InUse,
+    in_use: InUse,
 }
 
 /// What is asked. It takes no more room than it has already: how much the other side takes at a
@@ -69,17 +76,30 @@ pub(super) fn exchange(
             tokio::spawn(asking);
         }
         let answer = answer.await?;
+        in_use.0.0.heard.now();
         Ok(answer.map(|stream| Answer {
             stream,
             heard,
-            _in_use: in_use,
+            in_use,
         }))
     }
 }
 
 impl Streams {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Shared {
+            in_use: AtomicUsize::new(0),
+            heard: Heard::new(Instant::now()),
+        }))
+    }
+
     pub(super) fn are_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.0.in_use.load(Ordering::Relaxed) == 0
+    }
+
+    /// When the other side last answered something on any of them.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.0.heard.last()
     }
 }
 
@@ -105,14 +125,14 @@ impl Heard {
 
 impl InUse {
     fn new(streams: Streams) -> Self {
-        streams.0.fetch_add(1, Ordering::Relaxed);
+        streams.0.in_use.fetch_add(1, Ordering::Relaxed);
         Self(streams)
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,6 +188,7 @@ impl http_body::Body for Answer {
             Some(Ok(data)) => {
                 // Fails only if the stream has ended, which the next frame says.
                 let _ = self.stream.flow_control().release_capacity(data.len());
+                self.in_use.0.0.heard.now();
                 if let Some(heard) = &self.heard {
                     heard.now();
                 }

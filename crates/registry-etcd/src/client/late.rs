@@ -75,21 +75,30 @@ impl Scout {
     }
 }
 
-/// Turns to another member when an answer that is late is not waited for any more: whoever waits
-/// may have less patience than there is here, and would meet the same member again and again.
+/// Turns to another member when an answer is not waited for any more, and this one has said nothing
+/// for so long that it was late: whoever waits may have less patience than there is here, and would
+/// meet the same member again and again.
 pub(super) struct Patience<'a> {
     client: &'a Client,
+    connection: &'a Connection,
     generation: u64,
     sent: Instant,
 }
 
 impl<'a> Patience<'a> {
-    pub(super) fn new(client: &'a Client, generation: u64, sent: Instant) -> Self {
+    pub(super) fn new(client: &'a Client, connection: &'a Connection, generation: u64) -> Self {
         Self {
             client,
+            connection,
             generation,
-            sent,
+            sent: Instant::now(),
         }
+    }
+
+    /// Since then.
+    pub(super) fn since(mut self, sent: Instant) -> Self {
+        self.sent = sent;
+        self
     }
 
     /// It was waited for.
@@ -100,7 +109,7 @@ impl<'a> Patience<'a> {
 
 impl Drop for Patience<'_> {
     fn drop(&mut self) {
-        if self.sent.elapsed() >= LATE {
+        if self.connection.last_heard().max(self.sent).elapsed() >= LATE {
             self.client.drop_connection(self.generation);
         }
     }
@@ -120,7 +129,7 @@ impl Client {
         F: FnMut(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let patience = Patience::new(self, line.generation, sent.at);
+        let patience = Patience::new(self, &line.connection, line.generation).since(sent.at);
         let mut end = sent.end();
         let mut asked = FuturesUnordered::new();
         asked.push(since(sent.at, Either::Left(first)));
