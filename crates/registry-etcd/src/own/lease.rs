@@ -24,8 +24,8 @@ pub(super) struct Lease {
     pub(super) next: Instant,
     /// When a renewal was asked for that is not answered yet.
     pub(super) asked: Option<Instant>,
-    /// When it was last acknowledged, or renewing began anew.
-    heard: Instant,
+    /// By then it is acknowledged again, or in trouble.
+    cared_for: Instant,
     /// Since when it can't be renewed, and why.
     trouble: Option<(Instant, Error)>,
     /// Keys that wait for it.
@@ -44,7 +44,7 @@ impl Lease {
             not_before: None,
             next: Instant::now(),
             asked: None,
-            heard: Instant::now(),
+            cared_for: Instant::now(),
             trouble: None,
             waiting: Vec::new(),
             idle: None,
@@ -84,22 +84,26 @@ impl Lease {
 
     pub(super) fn acknowledged(&mut self, now: Instant) {
         self.asked = None;
-        self.heard = now;
+        self.cared_for = now + self.silence();
         self.trouble = None;
         self.next = now + self.ttl() / 3;
     }
 
     /// Whether nobody cares for it: whoever renews it would have heard of it, or be in trouble.
     pub(super) fn is_abandoned(&self, now: Instant) -> bool {
-        let longest = (self.ttl() / 3 + self.patience() + GRACE).min(self.ttl());
-        self.is_granted && self.trouble.is_none() && now.duration_since(self.heard) > longest
+        now > self.cared_for && self.is_granted && self.trouble.is_none()
+    }
+
+    /// How long at most nothing is heard of it.
+    fn silence(&self) -> Duration {
+        (self.ttl() / 3 + self.patience() + GRACE).min(self.ttl())
     }
 
     /// Somebody else cares for it from now on.
     pub(super) fn adopted(&mut self, now: Instant) {
         self.granting = false;
         self.asked = None;
-        self.heard = now;
+        self.cared_for = now + self.silence();
         self.next = now;
     }
 
