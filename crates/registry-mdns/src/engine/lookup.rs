@@ -202,7 +202,7 @@ impl Engine {
                     };
                     lookup.unconfirmed.clear();
                     if is_worth_it {
-                        lookup.unconfirmed.extend(lookup.tokens.keys().cloned());
+                        lookup.unconfirmed.extend(lookup.tokens.targets().cloned());
                     }
                     lookup.news.extend(links.iter().map(|link| (*link, now)));
                 }

@@ -13,6 +13,8 @@ use std::{
     net::IpAddr,
 };
 
+use smallvec::SmallVec;
+
 use super::{
     Engine,
     own::{Answer, HostKey},
@@ -24,6 +26,8 @@ use crate::codec::{Ask, Data, Message, Name, Record, strings};
 pub(super) const MAX_RECEIPTS: usize = 78;
 const SIZE: usize = 16;
 const IN_A_STRING: usize = 255 / SIZE;
+/// An asker's addresses that one host name has tokens for.
+const MAX_ADDRESSES: usize = 8;
 /// Host names of a process that its answer has tokens for.
 const MAX_TOKENS: usize = 8;
 
@@ -34,8 +38,29 @@ pub(super) struct Receipt {
     token: u64,
 }
 
-/// What an answer is worth if it arrives: by host name.
-pub(super) type Tokens = HashMap<Name, u64, foldhash::fast::RandomState>;
+/// What an answer is worth if it arrives: by host name, for each of the asker's addresses that got one.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(HashMap<Name, SmallVec<[u64; 2]>, foldhash::fast::RandomState>);
+
+impl Tokens {
+    pub(super) fn insert(&mut self, target: &Name, token: u64) {
+        let tokens = self.0.entry(target.clone()).or_default();
+        if !tokens.contains(&token) && tokens.len() < MAX_ADDRESSES {
+            tokens.push(token);
+        }
+    }
+
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Name> {
+        self.0.keys()
+    }
+
+    fn of(&self, target: &Name) -> &[u64] {
+        self.0
+            .get(target)
+            .map(|tokens| &**tokens)
+            .unwrap_or_default()
+    }
+}
 
 /// Adds up to the same in any order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,14 +113,20 @@ impl Engine {
         }
         let mut wholes: Vec<_> = wholes.into_iter().collect();
         wholes.sort_by_key(|(_, whole)| std::cmp::Reverse(whole.count));
-        let receipts = wholes
-            .iter()
-            .take(MAX_RECEIPTS)
-            .map(|(target, whole)| Receipt {
-                whole: whole.number(target),
-                token: tokens.get(*target).copied().unwrap_or_default(),
-            });
-        Some(written(topic, receipts))
+        let receipt = |(target, whole): &(&Name, Whole), token| Receipt {
+            whole: whole.number(target),
+            token,
+        };
+        let first = wholes.iter().map(|known| {
+            let tokens = tokens.of(known.0);
+            receipt(known, tokens.first().copied().unwrap_or_default())
+        });
+        // Each proves the way to one address, and the question goes out from all of them.
+        let others = wholes.iter().flat_map(|known| {
+            let tokens = tokens.of(known.0).iter().skip(1);
+            tokens.map(move |token| receipt(known, *token))
+        });
+        Some(written(topic, first.chain(others).take(MAX_RECEIPTS)))
     }
 
     /// Takes out what has arrived at the asker as a whole already. None if the question has no
@@ -120,15 +151,12 @@ impl Engine {
             }
         });
         let token = self.token(asker);
-        let mut is_proven = false;
+        // Whether or not everything has arrived: then it is sent once more.
+        let is_proven = receipts.iter().any(|receipt| receipt.token == token);
         wholes.retain(|host, whole| {
             let number = self.own.host_name(*host).map(|name| whole.number(name));
-            let mut own = receipts
-                .iter()
-                .filter(|receipt| Some(receipt.whole) == number);
-            own.next()
-                .inspect(|receipt| is_proven |= receipt.token == token)
-                .is_some()
+            let mut receipts = receipts.iter();
+            receipts.any(|receipt| Some(receipt.whole) == number)
         });
         answers.retain(|(answer, _)| match answer {
             Answer::Listed(key) | Answer::Named(key) => {

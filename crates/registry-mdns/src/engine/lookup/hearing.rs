@@ -89,7 +89,7 @@ impl Engine {
                     continue;
                 };
                 for (target, token) in &tokens {
-                    lookup.tokens.insert((*target).clone(), *token);
+                    lookup.tokens.insert(target, *token);
                     if lookup.unconfirmed.remove(*target) {
                         self.stirred.insert(*id);
                     }

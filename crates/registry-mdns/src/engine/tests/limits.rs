@@ -6,8 +6,11 @@ use vine_registry::{Node, Wait};
 
 use super::net::{Net, PORT, Sent, ms, of, secs, service};
 use crate::{
-    codec::{Ask, Message, Name, kind},
-    engine::{Destination, Port, Question},
+    codec::{Ask, Data, Message, Name, Record, kind},
+    engine::{
+        Destination, Port, Question,
+        receipts::{Tokens, tokens},
+    },
     mapping::Names,
 };
 
@@ -156,6 +159,64 @@ fn s11_who_proves_that_he_asked_is_told_as_often_as_he_likes() {
     assert!(told > 2 * (256 * 1024 + 1_000 * 2 * 1024), "{told}");
 }
 
+/// He can't say that he has everything, but what came at one of his addresses, beside others of his.
+#[test]
+fn s11_who_has_lost_some_of_an_answer_proves_that_he_asked() {
+    let mut net = calm(1_000);
+    let subtype = Names::new().subtype("web").unwrap();
+    let source = SocketAddr::from(([10, 0, 0, 77], 10_000));
+    let mut token = None;
+    for id in 1..60 {
+        let mut message = question(subtype.clone(), id);
+        if let Some(token) = token {
+            let receipts = [(7, 42), (7, token)];
+            let numbers = receipts.iter().flat_map(|(whole, token)| [*whole, *token]);
+            let mut data = vec![32];
+            data.extend(numbers.flat_map(u64::to_be_bytes));
+            message.additionals.push(Record {
+                name: subtype.clone(),
+                flush: false,
+                ttl: 1,
+                data: Data::Txt(data.into()),
+            });
+        }
+        net.inject(0, source, Port::Standing, &message);
+        net.run(ms(50));
+        let last = net.sent.last().unwrap();
+        let mut tokens = tokens(&last.message).map(|(_, token)| token);
+        token = Some(tokens.next().expect("a whole answer"));
+    }
+    assert_eq!(net.hosts[0].engine.counters().throttled, 0);
+    assert!(bytes(&net.sent) > 2 * (256 * 1024 + 1_000 * 2 * 1024));
+}
+
+/// Each address gets a token of its own, and all are told to all that are asked.
+#[test]
+fn s11_what_came_at_several_addresses_is_proven_for_each() {
+    let mut net = calm(20);
+    let subtype = Names::new().subtype("web").unwrap();
+    let fresh = net.add_engine([10, 0, 0, 2].into(), crate::engine::LinkKind::Wired);
+    let source = SocketAddr::from(([10, 0, 0, 77], 10_000));
+    net.inject(0, source, Port::Standing, &question(subtype.clone(), 1));
+    net.run(ms(50));
+    let told = net.sent.last().unwrap();
+    let (target, _) = tokens(&told.message).next().unwrap();
+    let target = target.clone();
+    let mut kept = Tokens::default();
+    for token in [5, 6, 5] {
+        kept.insert(&target, token);
+    }
+    net.browse(fresh, of("web"));
+    net.run(secs(3));
+    let record = net.hosts[fresh].engine.receipts(&subtype, &kept, false);
+    let Some(Data::Txt(bytes)) = record.map(|record| record.data) else {
+        panic!("receipts")
+    };
+    let numbers: Vec<_> = bytes[1..].chunks(8).map(|number| number[7]).collect();
+    assert_eq!((bytes[0], numbers[1], numbers[3]), (32, 5, 6));
+    assert_eq!(bytes[1..9], bytes[17..25], "of the same instances");
+}
+
 #[test]
 fn s11_askers_on_this_very_host_are_not_limited() {
     let mut net = Net::new(1);
@@ -297,13 +358,11 @@ fn s11_forged_goodbyes_and_flushes_from_off_the_link_change_nothing() {
         let mut all = sent.message.additionals.iter();
         all.find(|record| record.data.kind() == kind::A).cloned()
     });
-    flush
-        .answers
-        .extend(host.map(|record| crate::codec::Record {
-            flush: true,
-            data: crate::codec::Data::A([203, 0, 113, 9].into()),
-            ..record
-        }));
+    flush.answers.extend(host.map(|record| Record {
+        flush: true,
+        data: Data::A([203, 0, 113, 9].into()),
+        ..record
+    }));
     for forged in [&goodbye, &flush] {
         for source in ["192.0.2.1:5353", "10.0.1.1:5353", "8.8.8.8:5353"] {
             let received = crate::engine::Received {
