@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    array,
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
@@ -246,11 +247,11 @@ fn rate(threads: usize, call: impl Fn() + Sync) -> f64 {
     (threads as f64 * f64::from(CALLS)) / times.as_secs_f64()
 }
 
-/// What a second thread gains, in turns with a loop that only computes; the best of some rounds, since
-/// others may run beside.
+/// What a second thread gains, in turns with a loop that only computes; by the best rates of some
+/// rounds, since others may run beside.
 fn two_threads(_: &mut Criterion) {
+    const ROUNDS: usize = 15;
     let runtime = runtime();
-    let gain = |call: &(dyn Fn() + Sync)| rate(2, call) / rate(1, call);
     let compute = || {
         let mut x = black_box(1_u64);
         for _ in 0..8 {
@@ -268,10 +269,17 @@ fn two_threads(_: &mut Criterion) {
         let pick = || {
             black_box(pick_port(&selector));
         };
-        let rounds = (0..9).map(|_| (gain(&pick), gain(&compute)));
-        let (ours, loops): (Vec<_>, Vec<_>) = rounds.unzip();
-        let best = |gains: Vec<f64>| gains.into_iter().fold(0.0, f64::max);
-        let (ours, loops) = (best(ours), best(loops));
+        let mut best = [0.0_f64; 4];
+        for _ in 0..ROUNDS {
+            let rates = [
+                rate(1, pick),
+                rate(2, pick),
+                rate(1, compute),
+                rate(2, compute),
+            ];
+            best = array::from_fn(|at| best[at].max(rates[at]));
+        }
+        let (ours, loops) = (best[1] / best[0], best[3] / best[2]);
         println!(
             "two threads, {name}: {ours:.2} times one; a compute loop {loops:.2}, ratio {:.2}",
             ours / loops
