@@ -196,7 +196,7 @@ impl Follower {
         loop {
             let mut wake = self.wait(&mut watcher).await;
             let (mut is_news, mut is_changed) = (false, false);
-            for _ in 0..BATCH {
+            for left in (0..BATCH).rev() {
                 match wake {
                     Wake::Update(Some(update)) => {
                         is_news |= !matches!(update, Update::Event(_));
@@ -211,10 +211,10 @@ impl Follower {
                     Wake::Save => self.save(),
                     Wake::Unused => return End::Unused,
                 }
-                // More that is there already is published with it.
+                // More that is there already is published with it. What were taken at last, nobody would see.
                 wake = tokio::select! {
                     biased;
-                    update = watcher.next() => Wake::Update(update),
+                    update = watcher.next(), if left > 0 => Wake::Update(update),
                     () = ready(()) => break,
                 };
             }

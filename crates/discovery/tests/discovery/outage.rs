@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Runtime},
-    time::{Instant, advance, sleep},
+    time::{Instant, advance, sleep, timeout},
 };
 use vine_discovery::{Cache, CacheOptions, NoNode, Selector, Standing};
 use vine_registry::{Error, GetOptions, MemoryRegistry, Node, Registry, RegistryExt, Service};
@@ -321,4 +321,28 @@ async fn closing_ends_subscriptions() {
     );
     advance(Duration::from_secs(1)).await;
     assert!(matches!(subscription.changed().await, Err(Error::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_changes_at_a_time_none_is_missed() {
+    let version = |number: u32| {
+        let node = Node::new("a", "a.example:80").with_metadata([("n", number.to_string())]);
+        Service::new(NAME, "v1").with_node(node)
+    };
+    let faulty = Faulty::with([version(0)]);
+    let cache = Cache::new(faulty.clone());
+    let mut subscription = cache.subscribe(NAME);
+    subscription.ready().await.unwrap();
+    for last in [1_000, 1_023, 1_024, 1_025, 1_026, 3_000] {
+        // More than a watch takes before it waits are there at once.
+        (1..=last).for_each(|number| faulty.set([version(number)]));
+        let expected = version(last).with_namespace("vine");
+        let seen = async {
+            while subscription.services() != [expected.clone()].into_iter().collect() {
+                subscription.changed().await.unwrap();
+            }
+        };
+        let seen = timeout(Duration::from_secs(60), seen).await;
+        assert!(seen.is_ok(), "{last}");
+    }
 }
