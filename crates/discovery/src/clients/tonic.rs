@@ -57,7 +57,7 @@ use crate::{Cache, LeastLoaded, Selector};
 /// Of a call: `UNAVAILABLE` if there is no node, none can be connected to, or the connection breaks; what
 /// the node answers otherwise. A timeout (`tonic::Request::set_timeout`) holds for all attempts together,
 /// until an answer begins, and ends with `DEADLINE_EXCEEDED`; it counts as a failure of the node that the
-/// call was at. What breaks off the request itself is given back as it is (`OUT_OF_RANGE` for a message
+/// call was at. Each attempt tells its node what is left of it. What breaks off the request itself is given back as it is (`OUT_OF_RANGE` for a message
 /// that is larger than the client may send), and says nothing of the node.
 ///
 /// ```no_run
@@ -216,6 +216,7 @@ impl Service<Request<Body>> for Channel {
         }
         let agent = HeaderValue::from_static(concat!("vine-rs/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().entry(USER_AGENT).or_insert(agent);
+        deadline::start(&mut request);
         let call = self.balanced.call(request);
         Box::pin(async move {
             let result = call.await;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,7 +26,7 @@ use vine_discovery::{
     Cache, Ejection, RoundRobin, Selector,
     clients::{http::Idempotent, tonic::Channel},
 };
-use vine_registry::{Node, RegistryExt, Service};
+use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
 use crate::{
     backend::{Backend, NAME, PATIENCE, cache, check, round_robin},
@@ -171,6 +171,65 @@ async fn unavailable_is_tried_again_only_if_it_does_no_harm() {
         let mut request = Request::new(check("a"));
         request.extensions_mut().insert(Idempotent(true));
         careful.check(request).await.unwrap();
+    }
+    server.abort();
+}
+
+/// A server that is always busy, but only says so after a while, and remembers how long it was to take.
+#[derive(Clone, Default)]
+struct Slow(Arc<Mutex<Vec<Duration>>>);
+
+impl Slow {
+    const TAKES: Duration = Duration::from_millis(20);
+}
+
+#[tonic::async_trait]
+impl Health for Slow {
+    type WatchStream = BoxStream<HealthCheckResponse>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let left = request.metadata().get("grpc-timeout").unwrap();
+        let micros = left.to_str().unwrap().strip_suffix('u').unwrap();
+        let left = Duration::from_micros(micros.parse().unwrap());
+        self.0.lock().unwrap().push(left);
+        tokio::time::sleep(Self::TAKES).await;
+        Err(Status::unavailable("busy"))
+    }
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unavailable("busy"))
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_tells_the_node_what_is_left_of_the_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::new("slow", listener.local_addr().unwrap().to_string());
+    let slow = Slow::default();
+    let server = Server::builder().add_service(HealthServer::new(slow.clone()));
+    let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let cache = Cache::new(MemoryRegistry::new());
+    let service = Service::new(NAME, "v1").with_node(node);
+    cache.register(service).await.unwrap();
+
+    let mut client = HealthClient::new(strict(&cache, 5));
+    let mut request = Request::new(check("a"));
+    let minute = Duration::from_secs(60);
+    request.set_timeout(minute);
+    let status = client.check(request).await.unwrap_err();
+    assert_eq!(status.message(), "busy");
+    let told = slow.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 3, "{told:?}");
+    let mut most = minute;
+    for left in &told {
+        assert!(*left <= most, "{told:?}");
+        most = *left - Slow::TAKES;
     }
     server.abort();
 }

@@ -16,7 +16,7 @@ use tower_service::Service;
 use tracing::debug;
 use vine_registry::Node;
 
-use super::{Call, source::Source, tls::Tls};
+use super::{Call, deadline, source::Source, tls::Tls};
 use crate::clients::{
     BoxError,
     http::{Held, Replay},
@@ -91,7 +91,8 @@ impl Service<Call> for Connection {
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Call) -> Self::Future {
+    fn call(&mut self, mut request: Call) -> Self::Future {
+        deadline::tell(&mut request);
         let answer = self.0.send_request(request);
         Box::pin(async move { Ok(answer.await?.map(Held::new)) })
     }
