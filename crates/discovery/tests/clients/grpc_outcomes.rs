@@ -30,7 +30,7 @@ use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
 use crate::{
     backend::{Backend, NAME, PATIENCE, cache, check, round_robin},
-    world::is_ejected,
+    world::{is_ejected, until_ejected},
 };
 
 /// A channel that ejects a node for good after so many failures.
@@ -231,5 +231,50 @@ async fn each_attempt_tells_the_node_what_is_left_of_the_time() {
         assert!(*left <= most, "{told:?}");
         most = *left - Slow::TAKES;
     }
+    server.abort();
+}
+
+/// A server that never answers.
+struct Hung;
+
+#[tonic::async_trait]
+impl Health for Hung {
+    type WatchStream = BoxStream<HealthCheckResponse>;
+
+    async fn check(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_server_gives_up_on_its_calls_is_ejected() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::new("hung", listener.local_addr().unwrap().to_string());
+    // tonic says CANCELLED then.
+    let server = Server::builder().timeout(Duration::from_millis(1));
+    let server = { server }.add_service(HealthServer::new(Hung));
+    let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let cache = Cache::new(MemoryRegistry::new());
+    let service = Service::new(NAME, "v1").with_node(node);
+    cache.register(service).await.unwrap();
+
+    let channel = strict(&cache, 5);
+    let selector = channel.selector().clone();
+    let mut client = HealthClient::new(channel);
+    for _ in 0..5 {
+        let status = client.check(check("a")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Cancelled, "{status}");
+    }
+    until_ejected(&selector, "hung").await;
     server.abort();
 }

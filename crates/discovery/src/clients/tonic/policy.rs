@@ -72,6 +72,8 @@ fn of_answer(answer: &Answer) -> Ending {
         Some(Code::Internal | Code::Unknown | Code::DataLoss | Code::DeadlineExceeded) => {
             Ending::Faulty
         }
+        // Not by the caller, who would have got no answer: tonic's servers say so of what took too long.
+        Some(Code::Cancelled) => Ending::Faulty,
         _ if answer.status().is_server_error() => Ending::Failed,
         _ => Ending::Answered,
     }
