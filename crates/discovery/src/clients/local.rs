@@ -3,7 +3,11 @@
 use std::{error::Error, io};
 
 /// Whether this process could not even begin to connect, whoever it was to be: it has no file
-/// descriptor, no port or no memory left for a connection. Looks at the causes, too.
+/// descriptor or no memory left for a connection. Looks at the causes, too.
+///
+/// That no address of this host will do (`EADDRNOTAVAIL`) is said of one node: it has an IPv6 address,
+/// and this host has none, or all ports are in use for connections to that very node. Others may be
+/// reached, so calls have to pass over it as over one that refuses.
 pub(crate) fn is_local(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -23,16 +27,14 @@ fn is_local_io(error: &io::Error) -> bool {
 
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
 }
 
 #[cfg(not(unix))]
 fn is_local_io(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, OutOfMemory};
-
     // Windows: WSAEMFILE and WSAENOBUFS.
-    matches!(error.kind(), AddrNotAvailable | OutOfMemory)
+    error.kind() == io::ErrorKind::OutOfMemory
         || matches!(error.raw_os_error(), Some(10_024 | 10_055))
 }
 
@@ -48,12 +50,7 @@ mod tests {
 
     #[test]
     fn what_this_process_lacks_is_its_own_fault_however_deep_it_stands() {
-        for errno in [
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::ADDRNOTAVAIL,
-            Errno::NOBUFS,
-        ] {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS] {
             let io = || io::Error::from(errno);
             assert!(is_local(&io()), "{errno}");
             assert!(is_local(&Outer(io())), "{errno}");
@@ -63,8 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_the_other_side_is_not() {
+    fn what_is_said_of_one_node_is_not() {
         for errno in [
+            Errno::ADDRNOTAVAIL,
             Errno::CONNREFUSED,
             Errno::CONNRESET,
             Errno::HOSTUNREACH,

@@ -1,6 +1,6 @@
 //! What goes wrong on the caller's side is not charged to nodes.
 
-use std::{error::Error, iter::successors};
+use std::{error::Error, iter::successors, time::Duration};
 
 use ::hyper::body::Frame;
 use bytes::Bytes;
@@ -8,20 +8,27 @@ use futures_util::stream::{self, Stream};
 use http::Request;
 use http_body_util::StreamBody;
 use vine_discovery::{
-    Selector, Verdict,
+    Ejection, RoundRobin, Selector, Verdict,
     clients::{BoxError, Ending, Retries, http::Trail, hyper, reqwest},
 };
 use vine_registry::Node;
 
-use super::http::{Backend, NAME, cache, settle};
+use super::{
+    http::{Backend, NAME, cache, settle},
+    world::until_ejected,
+};
 
-/// Answers as a process without file descriptors is answered by its system.
-struct NoFileLeft;
+/// Lets connections to what has a name fail with this error of the system.
+struct Fails(i32);
 
-impl ::reqwest::dns::Resolve for NoFileLeft {
+const TOO_MANY_FILES: i32 = 24;
+#[cfg(target_os = "linux")]
+const NO_ADDRESS: i32 = 99;
+
+impl ::reqwest::dns::Resolve for Fails {
     fn resolve(&self, _: ::reqwest::dns::Name) -> ::reqwest::dns::Resolving {
-        let too_many_open = std::io::Error::from_raw_os_error(24);
-        Box::pin(async { Err(too_many_open.into()) })
+        let error = std::io::Error::from_raw_os_error(self.0);
+        Box::pin(async { Err(error.into()) })
     }
 }
 
@@ -35,7 +42,7 @@ async fn a_process_that_can_make_no_connection_blames_no_node() {
     let selector = Selector::builder(cache.subscribe(NAME)).build();
     let http = ::reqwest::Client::builder()
         .no_proxy()
-        .dns_resolver(NoFileLeft);
+        .dns_resolver(Fails(TOO_MANY_FILES));
     let client = reqwest::Client::with_client(cache, http.build().unwrap(), Retries::new())
         .with_service(NAME, selector.clone());
     let error = client.get("http://go.vine.test/").await.unwrap_err();
@@ -45,6 +52,27 @@ async fn a_process_that_can_make_no_connection_blames_no_node() {
     settle().await;
     let verdicts = selector.explain().into_iter().map(|node| node.verdict);
     assert_eq!(Vec::from_iter(verdicts), [Verdict::In; 2]);
+}
+
+/// As a node with an IPv6 address is, to a host that has none.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn calls_pass_over_a_node_that_this_host_has_no_address_for() {
+    let away = Node::new("away", "away.invalid:80");
+    let cache = cache(&[Backend { node: away }, Backend::start("a").await]).await;
+    let selector = Selector::builder(cache.subscribe(NAME)).strategy(RoundRobin::new());
+    let hour = Duration::from_secs(3600);
+    let selector = selector.ejection(Ejection::new().with_times(hour, hour));
+    let selector = selector.build();
+    let http = ::reqwest::Client::builder()
+        .no_proxy()
+        .dns_resolver(Fails(NO_ADDRESS));
+    let client = reqwest::Client::with_client(cache, http.build().unwrap(), Retries::new())
+        .with_service(NAME, selector.clone());
+    for _ in 0..2 {
+        client.get("http://go.vine.test/").await.unwrap();
+    }
+    until_ejected(&selector, "away").await;
 }
 
 /// A body that ends with an error of its source.
