@@ -63,6 +63,9 @@ impl Retries {
     }
 }
 
+/// As good as without a limit: what is infinite can't be reckoned with.
+const BOUNDLESS: f64 = 1e12;
+
 /// What was not spent fades with this time.
 const MEMORY: Duration = Duration::from_secs(10);
 
@@ -84,7 +87,9 @@ struct Account {
 
 impl Budget {
     /// A budget that starts with what [`MEMORY`] without calls saves up.
-    pub(crate) fn new(rules: Retries, now: Instant) -> Self {
+    pub(crate) fn new(mut rules: Retries, now: Instant) -> Self {
+        rules.share = rules.share.min(BOUNDLESS);
+        rules.per_second = rules.per_second.min(BOUNDLESS);
         let account = Account {
             credit: rules.per_second * MEMORY.as_secs_f64(),
             at: now,
@@ -183,5 +188,20 @@ mod tests {
         let budget = Budget::new(Retries::new().with_budget(0.0, 0.0), now);
         budget.called();
         assert!(!budget.spend(now + Duration::from_secs(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_all_may_be_tried_again() {
+        let now = Instant::now();
+        let endless = f64::INFINITY;
+        for rules in [(endless, endless), (endless, 0.0), (0.0, endless)] {
+            let budget = Budget::new(Retries::new().with_budget(rules.0, rules.1), now);
+            let mut time = now;
+            for pause in [0, 0, 1, 0, 1_000_000] {
+                time += Duration::from_secs(pause);
+                budget.called();
+                assert!(budget.spend(time), "{rules:?} {pause}");
+            }
+        }
     }
 }
