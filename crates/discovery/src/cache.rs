@@ -144,6 +144,12 @@ impl Cache {
         self.0.names.len()
     }
 
+    /// Lets names go that nobody holds, so that one more is within what is kept, if possible.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn make_room(&self) {
+        let _has_room = self.0.has_room();
+    }
+
     /// How long names are kept that nobody uses, and how many.
     #[cfg(feature = "hyper")]
     pub(crate) fn limits(&self) -> (std::time::Duration, usize) {

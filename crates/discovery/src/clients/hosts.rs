@@ -95,6 +95,8 @@ impl Hosts {
             return Ok(host);
         }
         let host = self.names.learn(name, || {
+            // Whoever calls may try names without end, and each is followed for a while.
+            self.cache.make_room();
             let selector = Selector::builder(self.cache.subscribe(name))
                 .strategy(LeastLoaded)
                 .build();
@@ -228,5 +230,19 @@ mod tests {
         assert!(Arc::ptr_eq(&x, &find(&hosts, "x").await));
         assert!(!Arc::ptr_eq(&y, &find(&hosts, "y").await));
         assert!(y.selector.pick().is_ok(), "a call goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_are_no_services_are_not_followed_without_end() {
+        let hosts = hosts(&["x"], CacheOptions::new().with_max_names(10)).await;
+        find(&hosts, "x").await;
+        for number in 0..100 {
+            let uri = format!("http://nobody-{number}/").parse().unwrap();
+            let error = hosts.find(&uri).await.unwrap_err();
+            assert!(matches!(error, CallError::NoNode(NoNode::NotFound { .. })));
+            // What is let go is by then.
+            sleep(Duration::from_millis(1)).await;
+            assert!(hosts.cache.name_count() <= 10, "{number}");
+        }
     }
 }
