@@ -255,7 +255,8 @@ impl Core {
         let service = Arc::clone(self.subscription.name());
         let known = &table.known;
         // That there was none before an outage does not say that there is none.
-        if !known.is_known() || known.is_stale() && known.services.is_empty() && pick.is_free() {
+        let says_nothing = known.is_stale() && known.services.is_empty() && table.tiers.is_empty();
+        if !known.is_known() || says_nothing {
             let error = table.known.error().cloned();
             NoNode::Unknown { service, error }
         } else if !table.tiers.is_empty() && !pick.is_free() {

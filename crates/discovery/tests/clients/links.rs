@@ -25,7 +25,7 @@ use vine_registry::Node;
 
 use crate::{
     faulty::Faulty,
-    world::{NAME, World, balanced, cache, is_ejected, model, selector},
+    world::{NAME, World, balanced, balanced_by, cache, is_ejected, model, selector},
 };
 
 /// A connection that may never become ready.
@@ -184,4 +184,21 @@ async fn what_this_process_lacks_is_reported_of_no_node() {
     for node in reported {
         assert_eq!(&*node.id, "refusing");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_was_no_node_before_an_outage_is_not_said_of_now() {
+    let faulty = Faulty::default();
+    let cache = Cache::new(faulty.clone());
+    let mut subscription = cache.subscribe(NAME);
+    assert!(subscription.ready().await.unwrap().is_empty());
+    faulty.cut();
+    while !subscription.known().is_stale() {
+        subscription.changed().await.unwrap();
+    }
+    let selector = selector(&cache);
+    let mut client = balanced_by(selector, &World::default(), Retries::new());
+    let error = client.call(0).await.unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("somebody cut the cable"), "{error}");
 }
