@@ -19,8 +19,8 @@
 //! - Calls that belong together, where [`ConsistentHash`](crate::ConsistentHash) chooses, say so by a
 //!   `http::Key` in the extensions of their requests, to the clients for hyper and tonic;
 //!   `tower::Policy::key` tells it of any protocol. The requests of reqwest have no room for it.
-//! - A call that runs out of its time, where the client knows that (a timeout in tonic's requests,
-//!   `tower::Policy::timeout`), is a failure of the node that it is at. One that is dropped says nothing.
+//! - A call that runs out of its time, where the client knows that (a timeout in tonic's and reqwest's
+//!   requests, `tower::Policy::timeout`), is a failure of the node that it is at. One that is dropped says nothing.
 //! - An answer in parts counts as under way until it ends. A node that is deregistered or draining gets
 //!   no new calls; those under way go on.
 
@@ -33,6 +33,8 @@ mod hosts;
 pub mod http;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+#[cfg(any(feature = "reqwest", feature = "tower"))]
+mod limit;
 #[cfg(any(feature = "hyper", feature = "tower"))]
 mod local;
 #[cfg(feature = "reqwest")]

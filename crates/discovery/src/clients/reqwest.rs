@@ -2,17 +2,17 @@
 
 mod redirect;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ::http::{Uri, header::HOST};
 use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response, redirect::Policy};
-use tokio::time::Instant;
 
 use self::redirect::Origin;
 use super::{
     Attempts, CallError, Ending, Retries,
     hosts::Hosts,
     http::{is_idempotent, of_status, pick, was_aborted, was_not_sent},
+    limit::{Limit, Over},
     local::is_local,
 };
 use crate::{Cache, Guard, Selector};
@@ -138,11 +138,11 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future ends the call, which a node may have acted on.
     pub async fn execute(&self, mut request: Request) -> Result<Response, CallError> {
-        let deadline = Deadline::of(&request);
+        let limit = Limit::new(request.timeout().copied());
         let mut left = self.redirects;
         loop {
             let origin = (left > 0).then(|| Origin::of(&request));
-            let response = self.call(request, &deadline).await?;
+            let response = self.call(request, &limit).await?;
             let next = origin.and_then(|origin| origin.follow(&response));
             let Some(next) = next else {
                 return Ok(response);
@@ -152,14 +152,16 @@ impl Client {
     }
 
     /// Sends a request to where its URL says.
-    async fn call(&self, mut request: Request, deadline: &Deadline) -> Result<Response, CallError> {
+    async fn call(&self, mut request: Request, limit: &Limit) -> Result<Response, CallError> {
         let uri: Uri = request
             .url()
             .as_str()
             .parse()
             .map_err(|error| invalid(&request, &error))?;
-        let Some(host) = self.inner.hosts.find(&uri).await? else {
-            deadline.hand_to(&mut request);
+        let late = |over| too_late(&uri, &over);
+        let host = limit.of(self.inner.hosts.find(&uri)).await.map_err(late)?;
+        let Some(host) = host? else {
+            hand_over(limit, &mut request);
             let sent = self.http.execute(request).await;
             return sent.map_err(|error| CallError::Elsewhere(error.into()));
         };
@@ -167,20 +169,21 @@ impl Client {
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| host.header.clone());
         let mut attempts = Attempts::new(&host.budget);
-        let mut guard = pick(selector, &mut attempts, None).await?;
+        let picked = limit.of(pick(selector, &mut attempts, None)).await;
+        let mut guard = picked.map_err(late)??;
         loop {
-            deadline.hand_to(&mut request);
+            hand_over(limit, &mut request);
             address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
             let result = self.http.execute(request).await;
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.flatten()
-                && !deadline.is_over()
+                && limit.left() != Some(Duration::ZERO)
                 && attempts.again(&guard, ending, || {
                     is_idempotent(next.method(), next.headers())
                 })
-                && let Ok(other) = pick(selector, &mut attempts, None).await
+                && let Ok(Ok(other)) = limit.of(pick(selector, &mut attempts, None)).await
             {
                 (request, guard) = (next, other);
                 continue;
@@ -193,24 +196,19 @@ impl Client {
     }
 }
 
-/// Until when a request is to be answered: its timeout holds for all attempts together.
-struct Deadline(Option<Instant>);
-
-impl Deadline {
-    fn of(request: &Request) -> Self {
-        let timeout = request.timeout();
-        Self(timeout.and_then(|timeout| Instant::now().checked_add(*timeout)))
+/// Gives a request the time that is left: its timeout holds for all attempts together.
+fn hand_over(limit: &Limit, request: &mut Request) {
+    if let Some(left) = limit.left() {
+        *request.timeout_mut() = Some(left);
     }
+}
 
-    /// Gives a request the time that is left.
-    fn hand_to(&self, request: &mut Request) {
-        if let Some(end) = self.0 {
-            *request.timeout_mut() = Some(end.saturating_duration_since(Instant::now()));
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.is_some_and(|end| end <= Instant::now())
+/// The time was over before a node could be called.
+fn too_late(uri: &Uri, over: &Over) -> CallError {
+    CallError::TimedOut {
+        service: uri.host().unwrap_or_default().into(),
+        node: None,
+        timeout: over.timeout,
     }
 }
 

@@ -4,7 +4,6 @@
 mod balanced;
 mod discover;
 mod keeper;
-mod limit;
 mod links;
 mod policy;
 

@@ -22,6 +22,8 @@ use vine_discovery::{
 };
 use vine_registry::{MemoryRegistry, Node, RegistryExt, Service};
 
+use crate::faulty::Faulty;
+
 pub(super) const NAME: &str = "go.vine.test";
 
 /// A node that answers with its id, the host that was asked for, and the body.
@@ -358,4 +360,20 @@ async fn a_trail_names_the_node_that_a_call_hangs_at() {
         panic!("{tried:?}")
     };
     assert_eq!((&*tried.node.id, tried.ending), ("hangs", None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_a_request_holds_while_the_registry_does_not_answer() {
+    let faulty = Faulty::default();
+    faulty.state().delay = Duration::from_secs(3600);
+    let client = reqwest::Client::new(Cache::new(faulty));
+    let start = Instant::now();
+    let request = client.http().get("http://go.vine.test/");
+    let error = client.send(request.timeout(Duration::from_secs(1))).await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, CallError::TimedOut { node: None, .. }),
+        "{error}"
+    );
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
 }

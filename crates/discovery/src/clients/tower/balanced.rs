@@ -18,14 +18,15 @@ use vine_registry::Node;
 
 use super::{
     keeper::Keeper,
-    limit::{Limit, Over},
     links::{Fault, Link, Links, State},
     policy::{Once, Policy},
 };
 use crate::{
     Guard, NoNode, Outcome, Peer, Pick, Selector,
     clients::{
-        Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries, local::is_local,
+        Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries,
+        limit::{Limit, Over},
+        local::is_local,
     },
 };
 

@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a call may take, all its attempts together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     timeout: Duration,
     /// None if the time is never over.
     end: Option<Instant>,
@@ -12,13 +12,13 @@ pub(super) struct Limit {
 
 /// The time was over first.
 #[derive(Debug)]
-pub(super) struct Over {
-    pub(super) timeout: Duration,
+pub(crate) struct Over {
+    pub(crate) timeout: Duration,
 }
 
 impl Limit {
     /// The time from now on.
-    pub(super) fn new(timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(timeout: Option<Duration>) -> Self {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self {
             timeout: timeout.unwrap_or(Duration::MAX),
@@ -26,8 +26,15 @@ impl Limit {
         }
     }
 
+    /// How much is left of it; none if it is never over.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let end = self.end?;
+        Some(end.saturating_duration_since(Instant::now()))
+    }
+
     /// What the future gives within the time.
-    pub(super) async fn of<F: Future>(&self, future: F) -> Result<F::Output, Over> {
+    pub(crate) async fn of<F: Future>(&self, future: F) -> Result<F::Output, Over> {
         let Some(end) = self.end else {
             return Ok(future.await);
         };
