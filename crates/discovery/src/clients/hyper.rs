@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use ::http::{
     HeaderValue, Request, Response, Uri, Version,
     header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{PathAndQuery, Scheme},
 };
 use ::hyper::body::Incoming;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::{
     },
     local::is_local,
 };
-use crate::{Cache, Guard, Selector};
+use crate::{Cache, Selector};
 
 /// An HTTP client that calls services by their names.
 ///
@@ -141,7 +141,11 @@ where
             let spare = attempts.is_another_left().then(|| copy(&request)).flatten();
             let headers = request.headers_mut();
             headers.entry(HOST).or_insert_with(|| host.header.clone());
-            let result = inner.connections.send(authority(&guard)?, request).await;
+            let result = match guard.authority() {
+                Ok(authority) => inner.connections.send(authority, request).await,
+                // Nobody can call it there.
+                Err(error) => Err(SendError::Connect(error.into())),
+            };
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(trail) = &trail {
@@ -211,14 +215,6 @@ fn is_idempotent<B>(request: &Request<B>) -> bool {
         Some(Idempotent(said)) => *said,
         None => by_http(request.method(), request.headers()),
     }
-}
-
-fn authority(guard: &Guard) -> Result<Authority, CallError> {
-    let authority = guard.authority();
-    authority.map_err(|error| CallError::InvalidUrl {
-        url: guard.node().address.to_string(),
-        reason: error.to_string(),
-    })
 }
 
 /// The request as it is sent on a connection: for a path, in a version that hyper can write.

@@ -9,7 +9,7 @@ use ::reqwest::{IntoUrl, Method, Request, RequestBuilder, Response, redirect::Po
 
 use self::redirect::Origin;
 use super::{
-    Attempts, CallError, Ending, Retries,
+    Attempts, BoxError, CallError, Ending, Retries,
     hosts::Hosts,
     http::{is_idempotent, of_status, pick, was_aborted, was_not_sent},
     limit::{Limit, Over},
@@ -173,9 +173,11 @@ impl Client {
         let mut guard = picked.map_err(late)??;
         loop {
             hand_over(limit, &mut request);
-            address(&mut request, &guard)?;
             let spare = attempts.is_another_left().then(|| request.try_clone());
-            let result = self.http.execute(request).await;
+            let result = match address(&mut request, &guard) {
+                Ok(()) => self.http.execute(request).await.map_err(SendError::Http),
+                Err(error) => Err(SendError::Address(error)),
+            };
             let ending = ending(result.as_ref());
             ending.report(&mut guard);
             if let Some(next) = spare.flatten()
@@ -192,6 +194,22 @@ impl Client {
                 true => CallError::unreachable(selector, &guard, error.into()),
                 false => CallError::failed(selector, &guard, error.into()),
             });
+        }
+    }
+}
+
+/// Why there is no response.
+enum SendError {
+    /// The node's address can't stand in a URL, so nobody can call it there.
+    Address(BoxError),
+    Http(::reqwest::Error),
+}
+
+impl From<SendError> for BoxError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Address(error) => error,
+            SendError::Http(error) => error.into(),
         }
     }
 }
@@ -213,14 +231,8 @@ fn too_late(uri: &Uri, over: &Over) -> CallError {
 }
 
 /// Sends the request to a node.
-fn address(request: &mut Request, guard: &Guard) -> Result<(), CallError> {
-    let url = format!("http://{}/", guard.node().address);
-    let mut node = url
-        .parse::<::reqwest::Url>()
-        .map_err(|error| CallError::InvalidUrl {
-            url,
-            reason: error.to_string(),
-        })?;
+fn address(request: &mut Request, guard: &Guard) -> Result<(), BoxError> {
+    let mut node: ::reqwest::Url = format!("http://{}/", guard.node().address).parse()?;
     node.set_path(request.url().path());
     node.set_query(request.url().query());
     *request.url_mut() = node;
@@ -234,14 +246,18 @@ fn invalid(request: &Request, error: &dyn std::error::Error) -> CallError {
     }
 }
 
-fn ending(result: Result<&Response, &::reqwest::Error>) -> Ending {
-    match result {
-        Ok(response) => of_status(response.status()),
-        Err(error) if error.is_connect() && is_local(error) => Ending::Unsent,
-        Err(error) if error.is_connect() => Ending::Refused,
-        Err(error) if error.is_builder() || was_aborted(error) => Ending::Aborted,
-        Err(error) if was_not_sent(error) => Ending::Unsent,
-        Err(_) => Ending::Failed,
+fn ending(result: Result<&Response, &SendError>) -> Ending {
+    let error = match result {
+        Ok(response) => return of_status(response.status()),
+        Err(SendError::Address(_)) => return Ending::Refused,
+        Err(SendError::Http(error)) => error,
+    };
+    match error {
+        error if error.is_connect() && is_local(error) => Ending::Unsent,
+        error if error.is_connect() => Ending::Refused,
+        error if error.is_builder() || was_aborted(error) => Ending::Aborted,
+        error if was_not_sent(error) => Ending::Unsent,
+        _ => Ending::Failed,
     }
 }
 

@@ -65,7 +65,10 @@ pub(super) async fn cache(backends: &[Backend]) -> Cache {
     cache
 }
 
-async fn post(client: &hyper::Client<Full<Bytes>>, url: &str) -> Result<String, BoxError> {
+pub(super) async fn post(
+    client: &hyper::Client<Full<Bytes>>,
+    url: &str,
+) -> Result<String, BoxError> {
     let request = Request::post(url).body(Full::from("hi"))?;
     let answer = client.request(request).await?;
     Ok(String::from_utf8(

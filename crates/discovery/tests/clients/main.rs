@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod addresses;
 mod backend;
 mod balanced;
 mod connections;
