@@ -27,6 +27,9 @@ use crate::{Cache, Guard, Selector};
 /// a URL with `http` can't be told from none, as [`Url`](::reqwest::Url) leaves it out: the host of
 /// `http://go.vine.helloworld:80/` is a service, too.
 ///
+/// A node can't be called whose address is an IPv6 one with a zone (`[fe80::1%eth0]:80`), since no
+/// [`Url`](::reqwest::Url) can hold that: calls pass over it. hyper's client calls those as well.
+///
 /// The [`url`](Response::url) of an answer is the one at the node. A call counts as under way until the
 /// head of its answer. What is to be tried again must have a body that is not a stream.
 ///

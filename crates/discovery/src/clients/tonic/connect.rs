@@ -1,4 +1,5 @@
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower_service::Service;
 use tracing::debug;
-use vine_registry::Node;
+use vine_registry::{Node, address::HostPort};
 
 use super::{Call, deadline, source::Source, tls::Tls};
 use crate::clients::{
@@ -39,7 +40,7 @@ impl Connect {
     }
 
     async fn connect(self, node: Arc<Node>) -> Result<Connection, BoxError> {
-        let tcp = TcpStream::connect(&*node.address).await?;
+        let tcp = tcp(&node.address).await?;
         tcp.set_nodelay(true)?;
         match &self.tls {
             Some(tls) => self.greet(tls.connect(tcp).await?).await,
@@ -65,6 +66,15 @@ impl Connect {
             }
         });
         Ok(Connection(sender))
+    }
+}
+
+/// Host and port apart: an IPv6 address with a zone is no address to the standard library, and with
+/// brackets no name to the system either.
+async fn tcp(address: &str) -> io::Result<TcpStream> {
+    match HostPort::parse(address) {
+        Some(HostPort { host, port, .. }) => TcpStream::connect((host, port)).await,
+        None => TcpStream::connect(address).await,
     }
 }
 
@@ -95,5 +105,17 @@ impl Service<Call> for Connection {
         deadline::tell(&mut request);
         let answer = self.0.send_request(request);
         Box::pin(async move { Ok(answer.await?.map(Held::new)) })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn addresses_may_have_a_zone() {
+        // Nobody is there, which the system says of an address and not of a name.
+        let error = tcp("[fe80::1%lo]:1").await.unwrap_err();
+        assert!(error.raw_os_error().is_some(), "{error}");
     }
 }
