@@ -26,6 +26,9 @@ pub(super) struct Keeper<M: Service<Arc<Node>>> {
     make: M,
     timeout: Duration,
     attempts: JoinSet<Attempt<M::Response>>,
+    /// The links as they are to be published.
+    table: Table<M::Response>,
+    is_published: bool,
     /// The nodes that are to be connected to, and how that goes.
     wanted: HashMap<Arc<str>, Wanted>,
 }
@@ -62,6 +65,8 @@ where
             make,
             timeout,
             attempts: JoinSet::new(),
+            table: Table::default(),
+            is_published: true,
             wanted: HashMap::new(),
         }
     }
@@ -70,12 +75,17 @@ where
         loop {
             tokio::select! {
                 peers = self.updates.next() => self.follow(&peers),
-                Some(attempt) = self.attempts.join_next() => match attempt {
-                    Ok((node, result)) => self.ended(&node, result),
-                    Err(error) => self.broke_off(error),
-                },
+                Some(attempt) = self.attempts.join_next() => self.joined(attempt),
                 Some(broken) = self.broken.recv() => self.mend(&broken),
             }
+            // What else has happened by now is published with it, since each table is a copy.
+            while let Some(attempt) = self.attempts.try_join_next() {
+                self.joined(attempt);
+            }
+            while let Ok(broken) = self.broken.try_recv() {
+                self.mend(&broken);
+            }
+            self.publish();
         }
     }
 
@@ -83,14 +93,13 @@ where
     /// on, as they hold the connection.
     fn follow(&mut self, peers: &[Peer]) {
         let mut old = std::mem::take(&mut self.wanted);
-        let mut table = Table::clone(&self.links.table.load());
         for peer in peers {
             let node = peer.node();
             let mut wanted = match old.remove(&node.id) {
                 Some(wanted) if wanted.node.address == node.address => wanted,
                 _ => {
                     let link = Link::new(&node.address, State::Connecting, 0);
-                    table.insert(Arc::clone(&node.id), link);
+                    self.table.insert(Arc::clone(&node.id), link);
                     Wanted {
                         node: Arc::clone(node),
                         failures: 0,
@@ -102,8 +111,8 @@ where
             wanted.node = Arc::clone(node);
             self.wanted.insert(Arc::clone(&node.id), wanted);
         }
-        table.retain(|id, _| self.wanted.contains_key(id));
-        self.publish(table);
+        self.table.retain(|id, _| self.wanted.contains_key(id));
+        self.is_published = false;
     }
 
     /// Begins to connect after a pause.
@@ -123,6 +132,13 @@ where
             });
             (node, result)
         })
+    }
+
+    fn joined(&mut self, attempt: Result<Attempt<M::Response>, JoinError>) {
+        match attempt {
+            Ok((node, result)) => self.ended(&node, result),
+            Err(error) => self.broke_off(error),
+        }
     }
 
     /// An attempt ended.
@@ -163,7 +179,7 @@ where
     fn mend(&mut self, broken: &Broken<M::Response>) {
         let Broken { id, link, fault } = broken;
         let is_current = |now: &Arc<Link<M::Response>>| Arc::ptr_eq(now, link);
-        let is_current = self.links.table.load().get(id).is_some_and(is_current);
+        let is_current = self.table.get(id).is_some_and(is_current);
         let Some(wanted) = self.wanted.get_mut(id).filter(|_| is_current) else {
             return;
         };
@@ -197,18 +213,19 @@ where
         }
     }
 
-    fn put(&self, node: &Arc<Node>, state: State<M::Response>) {
+    fn put(&mut self, node: &Arc<Node>, state: State<M::Response>) {
         let wanted = self.wanted.get(&node.id);
         let failures = wanted.map_or(0, |wanted| wanted.failures);
-        let mut table = Table::clone(&self.links.table.load());
         let link = Link::new(&node.address, state, failures);
-        table.insert(Arc::clone(&node.id), link);
-        self.publish(table);
+        self.table.insert(Arc::clone(&node.id), link);
+        self.is_published = false;
     }
 
-    fn publish(&self, table: Table<M::Response>) {
-        self.links.table.store(Arc::new(table));
-        self.links.published.send_modify(|count| *count += 1);
+    fn publish(&mut self) {
+        if !std::mem::replace(&mut self.is_published, true) {
+            self.links.table.store(Arc::new(self.table.clone()));
+            self.links.published.send_modify(|count| *count += 1);
+        }
     }
 
     /// Tells the registry, which may take its time.
@@ -234,4 +251,45 @@ impl Drop for Wanted {
 fn pause(failures: u32) -> Duration {
     let full = Duration::from_millis(50 << failures.saturating_sub(1).min(7)).min(LONGEST_PAUSE);
     full / 2 + full.mul_f64(fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::ready};
+
+    use tower::service_fn;
+    use vine_registry::{MemoryRegistry, RegistryExt, Service as Model};
+
+    use super::*;
+    use crate::Cache;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_at_once_takes_one_table() {
+        let cache = Cache::new(MemoryRegistry::new());
+        let nodes = (0..1_000).map(|number| Node::new(number.to_string(), "h:1"));
+        let service = Model::new("s", "v1").with_nodes(nodes);
+        cache.register(service).await.unwrap();
+        let selector = Selector::builder(cache.subscribe("s")).build();
+        let (links, broken) = Links::new();
+        let links = Arc::new(links);
+        let connect = service_fn(|_: Arc<Node>| ready(Ok::<_, Infallible>(())));
+        let timeout = Duration::from_secs(1);
+        let keeper = Keeper::new(Arc::clone(&links), broken, selector, connect, timeout);
+        let keeper = tokio::spawn(keeper.run());
+        let mut published = links.published.subscribe();
+        let is_up = |link: &Arc<Link<()>>| matches!(link.state, State::Connected(()));
+        while links
+            .table
+            .load()
+            .values()
+            .filter(|link| is_up(link))
+            .count()
+            < 1_000
+        {
+            published.changed().await.unwrap();
+        }
+        let tables = *published.borrow();
+        assert!(tables < 10, "{tables}");
+        keeper.abort();
+    }
 }
