@@ -25,7 +25,7 @@ use vine_registry::Node;
 
 use crate::{
     faulty::Faulty,
-    world::{NAME, World, balanced, balanced_by, cache, is_ejected, model, selector},
+    world::{Even, NAME, World, balanced, balanced_by, cache, is_ejected, model, selector},
 };
 
 /// A connection that may never become ready.
@@ -201,4 +201,45 @@ async fn that_there_was_no_node_before_an_outage_is_not_said_of_now() {
     let error = client.call(0).await.unwrap_err();
     let error = error.to_string();
     assert!(error.contains("somebody cut the cable"), "{error}");
+}
+
+/// A connection that breaks under its first call.
+#[derive(Clone, Default)]
+struct Breaking(Arc<AtomicUsize>);
+
+impl Service<u32> for Breaking {
+    type Response = String;
+    type Error = BoxError;
+    type Future = Ready<Result<String, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err("hung up".into()),
+        })
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        ready(Err("it broke in the middle".into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_node_has_seen_is_not_said_to_have_reached_none() {
+    let cache = cache("a").await;
+    let connection = Breaking::default();
+    let connect = move |_: Arc<Node>| {
+        ready(match connection.0.load(Ordering::Relaxed) {
+            0 => Ok(connection.clone()),
+            _ => Err::<_, BoxError>("it refuses".into()),
+        })
+    };
+    let mut client = Balanced::builder(selector(&cache))
+        .policy(Even)
+        .build(service_fn(connect));
+    let error = client.call(0).await.unwrap_err();
+    assert!(matches!(error, CallError::Failed { .. }), "{error}");
+    let cause = error.source().unwrap().to_string();
+    assert_eq!(cause, "it broke in the middle");
 }

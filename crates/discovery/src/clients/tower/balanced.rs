@@ -210,9 +210,12 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
         let key = self.policy.key(&request);
         let limit = Limit::new(self.policy.timeout(&request));
         let mut attempts = Attempts::new(&self.budget);
+        let mut failure = None;
         loop {
             let linked = limit.of(self.link(&mut attempts, key)).await;
             let linked = linked.map_err(|over| self.timed_out(&over, None))?;
+            // What a node may have seen is not said to have reached none.
+            let linked = linked.map_err(|error| failure.take().unwrap_or(error));
             let (mut guard, link, mut service) = linked?;
             let ready = limit.of(poll_fn(|cx| service.poll_ready(cx))).await;
             let ready = ready.map_err(|over| self.timed_out(&over, Some(&mut guard)))?;
@@ -234,6 +237,10 @@ impl<S: Send + Sync, P: Sync> Inner<S, P> {
                 && attempts.again(&guard, ending, || self.policy.is_idempotent(&next))
             {
                 request = next;
+                if let Err(error) = result {
+                    let error = CallError::failed(&self.selector, &guard, error.into());
+                    failure = Some(error);
+                }
                 // Where one connection broke, others may have, and who drives them has to notice.
                 yield_now().await;
                 continue;
