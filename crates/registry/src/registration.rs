@@ -317,7 +317,7 @@ impl<R: Registry> Keeper<R> {
         self.end().await
     }
 
-    /// Tries once; gives the time for the next attempt, if trying again can help.
+    /// Tries once; gives the time for the next attempt, if it comes and trying again can help.
     async fn attempt(&mut self, wanted: &Arc<Service>) -> Option<Instant> {
         let wait = match self.bring_about(wanted).await {
             Ok(()) => {
@@ -346,7 +346,7 @@ impl<R: Registry> Keeper<R> {
                 return None;
             }
         };
-        Some(Instant::now() + wait)
+        Instant::now().checked_add(wait)
     }
 
     /// Registers what is wanted, and deregisters what was before and is not any more.

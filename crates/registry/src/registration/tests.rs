@@ -131,6 +131,21 @@ async fn outlives_an_outage_and_tells_the_truth_to_the_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn need_never_ask_again() {
+    let registry = Flaky::new();
+    let options = RegistrationOptions::new().with_interval(Duration::MAX);
+    let registration = Registration::start(registry.clone(), service("v1", &["a"]), options);
+    registration.registered().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(registration.state().is_registered());
+    assert_eq!(registry.calls(), 1);
+    registration.update(service("v1", &["b"]));
+    registration.registered().await.unwrap();
+    registration.close().await.unwrap();
+    assert!(ids(&registry).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn asks_three_times_in_a_short_ttl() {
     let registry = Flaky::new();
     let registration = start(
