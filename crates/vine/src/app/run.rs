@@ -11,7 +11,7 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     net::TcpListener,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -215,9 +215,12 @@ where
         if !self.server.is_running() {
             self.drain = Duration::ZERO;
         }
+        let limit = PATIENCE
+            .saturating_add(self.drain)
+            .saturating_add(self.deadline);
         let goodbye = async {
             let hooked = hooks::run("before stop", before_stop, self.app.clone()).await;
-            let over = Instant::now() + PATIENCE + self.drain + self.deadline;
+            let begun = Instant::now();
             let mut withdrawn = pin!(withdraw(&self.app, self.registration, self.ttl));
             if timeout(PATIENCE, &mut withdrawn).await.is_ok() {
                 sleep(self.drain).await;
@@ -226,16 +229,16 @@ where
                 // Nobody hears of it, so there is nothing to wait for; it is tried on meanwhile.
                 warn!("the registry does not answer; stopping all the same");
                 self.drained.pull();
-                let _ = timeout_at(over, withdrawn).await;
+                let _ = timeout(limit.saturating_sub(PATIENCE), withdrawn).await;
             }
-            (hooked, over)
+            (hooked, begun)
         };
         let served = self.server.end_by(self.shutdown.wait(), self.deadline);
-        let ((hooked, over), served) = tokio::join!(goodbye, served);
+        let ((hooked, begun), served) = tokio::join!(goodbye, served);
         let hooked = hooked.and(hooks::run("after stop", after_stop, ()).await);
         if self.own_registry {
-            let over = over.max(Instant::now() + PATIENCE);
-            match timeout_at(over, self.app.registry().close()).await {
+            let left = limit.saturating_sub(begun.elapsed()).max(PATIENCE);
+            match timeout(left, self.app.registry().close()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%error, "could not close the registry"),
                 Err(_) => warn!("could not close the registry in time"),

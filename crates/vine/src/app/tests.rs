@@ -207,6 +207,29 @@ async fn a_server_that_does_not_stop_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_may_be_given_all_the_time_there_is() {
+    let (stop, is_stopped) = oneshot::channel();
+    let start = Instant::now();
+    app(&MemoryRegistry::new())
+        .stop_deadline(Duration::MAX)
+        .after_start(|_| async {
+            stop.send(()).unwrap();
+            Ok(())
+        })
+        .run_until(
+            async { is_stopped.await.unwrap() },
+            |listener, shutdown| async {
+                serve(listener, shutdown).await?;
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                io::Result::Ok(())
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(3601), "with the drain");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_request_ends_it_at_once() {
     /// Asks whenever it is told to.
     struct Told(tokio::sync::mpsc::Receiver<()>);
