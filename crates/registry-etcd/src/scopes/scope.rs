@@ -121,6 +121,8 @@ impl Scope {
                     }
                 };
                 self.idle(wait).await;
+                // Who has given up would keep it asking until the outage ends.
+                self.waiting.retain(|waiting| !waiting.reply.is_closed());
                 if self.waiting.is_empty() && self.catalog.view.watchers(&topic) == 0 {
                     return;
                 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 use vine_etcd_harness::{Cluster, ClusterOptions, Mode, Proxy};
 use vine_registry::{
     Action, Credentials, Error, Node, Options, Registry, RegistryExt, Service, Update,
@@ -15,6 +18,10 @@ use crate::truth::PREFIX;
 const NAME: &str = "go.vine.resumed";
 /// Less than a denied watch waits.
 const SOON: Duration = Duration::from_secs(2);
+/// Less than a call waits.
+const LITTLE: Duration = Duration::from_millis(300);
+/// What takes longer does not happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was missed is told before the watch counts as live again, and nobody finds what is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,6 +89,27 @@ async fn who_comes_in_an_outage_is_heard() {
     let content = timeout(SOON, content).await.expect("it was heard");
     let mut content = content.expect("something is known");
     assert_eq!(content.take_snapshot()[0].nodes.len(), 21);
+    reader.close().await.expect("well");
+}
+
+/// What nobody waits for any more is not asked for until the outage ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_up_in_an_outage_leaves_nothing() {
+    let (_cluster, proxy, reader) = start().await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    reader.init().await.expect("well");
+    proxy.set(Mode::Refuse).await;
+    for _ in 0..3 {
+        let given_up = timeout(LITTLE, reader.watch_service(NAME)).await;
+        assert!(given_up.is_err(), "it is waited for: {given_up:?}");
+    }
+    let gone = async {
+        while tasks() > before {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the watch goes on");
     reader.close().await.expect("well");
 }
 
