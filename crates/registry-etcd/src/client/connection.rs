@@ -140,6 +140,11 @@ impl Connection {
         self.streams.last_heard()
     }
 
+    /// When something of a large answer last came.
+    pub(super) fn last_large(&self) -> Instant {
+        self.streams.last_large()
+    }
+
     /// The same one, with requests that show a token.
     pub(super) fn with_token(mut self, token: Option<HeaderValue>) -> Self {
         self.token = token;

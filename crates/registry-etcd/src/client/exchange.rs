@@ -19,6 +19,10 @@ use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 use tonic::body::Body;
 
+/// An answer of more bytes keeps others waiting where the way is narrow: behind what is on its way
+/// already, which is as much as the window of a stream.
+const LARGE: usize = 64 << 10;
+
 /// The streams of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Streams(Arc<Shared>);
@@ -28,6 +32,8 @@ struct Shared {
     in_use: AtomicUsize,
     /// On any of them.
     heard: Heard,
+    /// Of a large answer on any of them.
+    large: Heard,
 }
 
 struct InUse(Streams);
@@ -43,6 +49,8 @@ pub(super) struct Heard {
 pub(crate) struct Answer {
     stream: RecvStream,
     heard: Option<Arc<Heard>>,
+    /// How many bytes.
+    came: usize,
     in_use: InUse,
 }
 
@@ -80,6 +88,7 @@ pub(super) fn exchange(
         Ok(answer.map(|stream| Answer {
             stream,
             heard,
+            came: 0,
             in_use,
         }))
     }
@@ -90,6 +99,7 @@ impl Streams {
         Self(Arc::new(Shared {
             in_use: AtomicUsize::new(0),
             heard: Heard::new(Instant::now()),
+            large: Heard::new(Instant::now()),
         }))
     }
 
@@ -100,6 +110,11 @@ impl Streams {
     /// When the other side last answered something on any of them.
     pub(super) fn last_heard(&self) -> Instant {
         self.0.heard.last()
+    }
+
+    /// When something of a large answer last came on any of them.
+    pub(super) fn last_large(&self) -> Instant {
+        self.0.large.last()
     }
 }
 
@@ -188,9 +203,14 @@ impl http_body::Body for Answer {
             Some(Ok(data)) => {
                 // Fails only if the stream has ended, which the next frame says.
                 let _ = self.stream.flow_control().release_capacity(data.len());
-                self.in_use.0.0.heard.now();
+                self.came = self.came.saturating_add(data.len());
+                let streams = &*self.in_use.0.0;
+                streams.heard.now();
                 if let Some(heard) = &self.heard {
                     heard.now();
+                    if self.came > LARGE {
+                        streams.large.now();
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

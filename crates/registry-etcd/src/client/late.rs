@@ -50,9 +50,11 @@ impl Sent {
         self.deadline.min(self.at + LATE)
     }
 
-    /// When the attempt is over: a member that is still speaking has not failed.
-    fn end(&self) -> Instant {
+    /// When the attempt is over: a member that is still speaking has not failed, nor has one whose
+    /// answer waits for a large one to get through.
+    fn end(&self, connection: &Connection) -> Instant {
         let last = self.heard.as_ref().map_or(self.at, |heard| heard.last());
+        let last = last.max(connection.last_large());
         self.deadline.min(last + ATTEMPT)
     }
 }
@@ -130,7 +132,7 @@ impl Client {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let patience = Patience::new(self, &line.connection, line.generation).since(sent.at);
-        let mut end = sent.end();
+        let mut end = sent.end(&line.connection);
         let mut asked = FuturesUnordered::new();
         asked.push(since(sent.at, Either::Left(first)));
         let mut copy = |asked: &mut FuturesUnordered<_>| {
@@ -149,8 +151,8 @@ impl Client {
                     }
                     break Some(answer);
                 }
-                () = sleep_until(end) => match sent.end() {
-                    // Some of it has come since.
+                () = sleep_until(end) => match sent.end(&line.connection) {
+                    // Some of it has come since, or of what comes before.
                     later if later > end => end = later,
                     _ => break None,
                 },
