@@ -169,11 +169,12 @@ fn leases_that_expire_in_bulk_make_suspects() {
     // A process that is killed: what it has registered is renewed no more.
     let theirs = runtime();
     let dying = registry(&cluster);
-    let ttl = RegisterOptions::new().with_ttl(Duration::from_secs(5));
-    let lost = service(&["a", "b", "c"]);
-    theirs
-        .block_on(dying.register_with(lost.into(), &ttl))
-        .unwrap();
+    let again = dying.clone();
+    let register = async move {
+        let ttl = RegisterOptions::new().with_ttl(Duration::from_secs(5));
+        let lost = service(&["a", "b", "c"]);
+        again.register_with(lost.into(), &ttl).await
+    };
 
     ours.block_on(async {
         let owner = registry(&cluster);
@@ -181,6 +182,12 @@ fn leases_that_expire_in_bulk_make_suspects() {
         let cache = Cache::new(registry(&cluster));
         let mut subscription = cache.subscribe(NAME);
         let selector = Selector::builder(subscription.clone()).build();
+        until(&mut subscription, "one there", |it| {
+            it.services().node_count() == 1
+        })
+        .await;
+        // Only now: they have to be seen within their ttl.
+        theirs.spawn(register).await.unwrap().unwrap();
         until(&mut subscription, "all there", |it| {
             it.services().node_count() == 4
         })
