@@ -112,7 +112,8 @@ async fn to_close_takes_no_longer_than_a_call() {
         matches!(closed, Err(Error::Unavailable { .. })),
         "{closed:?}"
     );
-    assert!(took < TIMEOUT * 2, "{took:?}");
+    // With a timeout for each of its steps it would take four times as long.
+    assert!(took < TIMEOUT * 3, "{took:?}");
 }
 
 #[tokio::test]

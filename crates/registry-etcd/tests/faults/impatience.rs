@@ -13,8 +13,9 @@ use vine_registry_etcd::{EtcdOptions, EtcdRegistry};
 
 /// Less than connecting may take.
 const LITTLE: Duration = Duration::from_millis(400);
-/// The second one should do, but this machine may be slow.
-const MOST: usize = 5;
+/// The second one should do, but this machine may be slow; who asks the same again and again never gets
+/// an answer.
+const MOST: usize = 50;
 
 /// Each handle begins with the one or the other by chance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

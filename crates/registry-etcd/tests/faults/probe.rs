@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -44,7 +45,8 @@ pub(crate) struct Longest {
 struct Watched {
     key_end: String,
     observer: Observer,
-    claims_since: Option<Instant>,
+    /// For how long it has claimed so by now.
+    claims: Option<Duration>,
     denials: usize,
 }
 
@@ -59,7 +61,7 @@ impl Probe {
             .map(|(key_end, observer)| Watched {
                 key_end,
                 observer,
-                claims_since: None,
+                claims: None,
                 denials: 0,
             })
             .collect();
@@ -68,13 +70,16 @@ impl Probe {
         let task = tokio::spawn(async move {
             let mut ticks = interval(PERIOD);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut last = Instant::now();
             loop {
                 ticks.tick().await;
                 let keys = keys(&clients).await;
+                let now = Instant::now();
+                let passed = (now - mem::replace(&mut last, now)).min(PERIOD + PATIENCE);
                 let mut longest = shared.lock().expect("nobody panicked");
                 longest.looks += usize::from(keys.is_some());
                 for one in &mut watched {
-                    one.look(keys.as_ref(), &mut longest);
+                    one.look(keys.as_ref(), passed, &mut longest);
                 }
             }
         });
@@ -105,18 +110,17 @@ impl Drop for Probe {
 }
 
 impl Watched {
-    fn look(&mut self, keys: Option<&HashSet<String>>, longest: &mut Longest) {
+    /// A look is later than that only if this process stood still, and its registrations with it.
+    fn look(&mut self, keys: Option<&HashSet<String>>, passed: Duration, longest: &mut Longest) {
         let Some(keys) = keys else {
-            self.claims_since = None;
+            self.claims = None;
             return;
         };
-        let (now, says) = (Instant::now(), self.observer.state().is_registered());
+        let says = self.observer.state().is_registered();
         let is = keys.contains(&self.key_end);
-        self.claims_since = (says && !is).then(|| self.claims_since.unwrap_or(now));
-        let claimed = self
-            .claims_since
-            .map_or(Duration::ZERO, |since| now - since);
-        longest.claimed = longest.claimed.max(claimed);
+        let before = self.claims.map(|before| before + passed);
+        self.claims = (says && !is).then(|| before.unwrap_or_default());
+        longest.claimed = longest.claimed.max(self.claims.unwrap_or_default());
         let counts = is && !says && longest.denied.is_some();
         self.denials = if counts { self.denials + 1 } else { 0 };
         longest.denied = longest.denied.map(|most| most.max(self.denials));

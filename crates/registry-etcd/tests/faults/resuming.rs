@@ -17,7 +17,7 @@ use crate::truth::PREFIX;
 
 const NAME: &str = "go.vine.resumed";
 /// Less than a denied watch waits.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(4);
 /// Less than a call waits.
 const LITTLE: Duration = Duration::from_millis(300);
 /// What takes longer does not happen.
