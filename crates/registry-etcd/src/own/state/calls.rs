@@ -88,6 +88,7 @@ impl State {
             self.wait(at, &batch);
         }
         batch.seal();
+        self.forget_stale_deadlines();
         Ok(batch)
     }
 
@@ -275,7 +276,9 @@ impl State {
                 Some(error) => batch.fail(error),
                 None => {
                     batch.add();
-                    entry.waiters.push(Arc::clone(batch));
+                    // In an outage the same is asked again and again.
+                    entry.waiters.retain(|batch| batch.strong_count() > 0);
+                    entry.waiters.push(Arc::downgrade(batch));
                 }
             }
         }
@@ -301,6 +304,18 @@ impl State {
             }
         }
         None
+    }
+
+    /// Keeps calls that are made again and again from piling up deadlines until those come.
+    fn forget_stale_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.groups.len() + 64 {
+            let groups = &self.groups;
+            self.deadlines.retain(|&Reverse((_, group, number))| {
+                groups
+                    .get(group)
+                    .is_some_and(|known| known.number == number)
+            });
+        }
     }
 
     fn end_group(&mut self, group: usize, now: Instant) {

@@ -1,6 +1,9 @@
 //! What is known of one key, and of the call that it belongs to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -48,7 +51,8 @@ pub(in crate::own) struct Entry {
     /// Somebody else has taken its place.
     pub(in crate::own) lost: bool,
     pub(in crate::own) watched: bool,
-    pub(in crate::own) waiters: Vec<Arc<Batch>>,
+    /// Some of them may have given up.
+    pub(in crate::own) waiters: Vec<Weak<Batch>>,
 }
 
 /// What shall stand at a key.
@@ -143,8 +147,12 @@ pub(in crate::own) struct Farewell {
 impl Entry {
     /// Fails what is waited for; gives it.
     pub(in crate::own) fn fail(&mut self, error: &Error) -> impl Iterator<Item = Arc<Batch>> {
-        let waiters = self.waiters.drain(..);
-        waiters.inspect(|batch| batch.fail(error))
+        self.waited_for().inspect(|batch| batch.fail(error))
+    }
+
+    /// What is waited for, until now.
+    pub(in crate::own) fn waited_for(&mut self) -> impl Iterator<Item = Arc<Batch>> {
+        self.waiters.drain(..).filter_map(|batch| batch.upgrade())
     }
 
     /// What to say at the key, if it is known what stands there.

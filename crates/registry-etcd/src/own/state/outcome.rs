@@ -327,8 +327,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(at) else {
             return;
         };
-        let waiters = entry.waiters.drain(..);
-        self.ended.extend(waiters.filter(|batch| batch.done()));
+        self.ended
+            .extend(entry.waited_for().filter(|batch| batch.done()));
         entry.refusal = None;
         entry.since = now;
         if let Some(want) = &entry.want {

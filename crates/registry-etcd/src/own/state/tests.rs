@@ -391,6 +391,24 @@ async fn one_that_is_not_renewed_ends() {
     assert!(farewell.is_none(), "nobody deregistered it");
 }
 
+/// As in an outage, when each call is made again and again.
+#[tokio::test(start_paused = true)]
+async fn calls_that_take_the_place_of_others_do_not_pile_up() {
+    let (mut fixture, _) = Fixture::new();
+    let hour = Some(Duration::from_secs(3600));
+    for round in 0..1000 {
+        let call = call(&service(81 + round), 100, hour);
+        fixture.state.register(call, Instant::now()).unwrap();
+    }
+    let noted = fixture.state.deadlines.len();
+    assert!(noted < 100, "{noted} for one registration");
+    let waiters = fixture.state.entries[0].waiters.len();
+    assert!(waiters < 100, "{waiters}, and nobody waits any more");
+    advance(Duration::from_secs(3600)).await;
+    assert!(fixture.state.expire(Instant::now()).is_none());
+    assert_eq!(fixture.state.wanted(), 0, "the last one has ended");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_deregistered_is_told_so_before_it_is_deleted() {
     let (mut fixture, _) = Fixture::registered();
