@@ -22,8 +22,8 @@ const NAME: &str = "go.vine.large";
 const SIZE: usize = 40 << 10;
 /// What comes at a time.
 const PERIOD: Duration = Duration::from_millis(20);
-const PIECE: usize = 24 << 10;
-/// So many nodes take more than three seconds, longer than a member that says nothing is given.
+const PIECE: usize = 16 << 10;
+/// So many nodes take about five seconds, longer than a member that says nothing is given.
 const NODES: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,10 +55,31 @@ async fn who_asks_meanwhile_has_patience() {
     registry.close().await.unwrap();
 }
 
+/// What goes on all the time begins behind it, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_begin_meanwhile() {
+    let (_cluster, registry, connections) = start(NODES).await;
+    let small = Service::new("go.vine.small", "v1").with_node(Node::new("n", "10.9.9.9:9"));
+    let looking = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.get_service(NAME).await }
+    });
+    sleep(PERIOD * 10).await;
+    registry.register(small).await.unwrap();
+    let watcher = registry.watch_service("go.vine.small").await.unwrap();
+    let found = looking.await.unwrap().unwrap();
+    assert_eq!(found.node_count(), NODES);
+    // A machine that stood still may have given up the first one.
+    let connections = connections.load(Ordering::Relaxed);
+    assert!(connections <= 2, "{connections} were not good enough");
+    drop(watcher);
+    registry.close().await.unwrap();
+}
+
 /// A member that was speaking is not to blame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_no_time_for_it_leaves_the_connection_as_it_is() {
-    const FEW: usize = 30;
+    const FEW: usize = 20;
     const LITTLE: Duration = Duration::from_millis(600);
     // A machine that stood still has heard nothing meanwhile, and is given another chance.
     for _ in 0..5 {

@@ -1,7 +1,7 @@
 use std::{sync::Mutex as StdMutex, sync::PoisonError};
 
 use http::HeaderValue;
-use tokio::{sync::Mutex, time::timeout};
+use tokio::sync::Mutex;
 use tonic::{Code, Status};
 use vine_registry::Credentials;
 
@@ -60,12 +60,13 @@ impl Auth {
             password: credentials.password.clone(),
         };
         let mut client = connection.clone().auth();
-        let value = match timeout(ATTEMPT, client.authenticate(request)).await {
-            Err(_) => return Err(Failure::Silent(ATTEMPT)),
-            Ok(Ok(answer)) => Some(header(&answer.into_inner().token)?),
+        let answer = client.authenticate(request);
+        let value = match connection.begins(ATTEMPT, answer).await {
+            None => return Err(Failure::Silent(ATTEMPT)),
+            Some(Ok(answer)) => Some(header(&answer.into_inner().token)?),
             // A cluster without authentication takes everybody.
-            Ok(Err(status)) if is_not_enabled(&status) => None,
-            Ok(Err(status)) => return Err(Failure::of(status, "authentication")),
+            Some(Err(status)) if is_not_enabled(&status) => None,
+            Some(Err(status)) => return Err(Failure::of(status, "authentication")),
         };
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.value = value;

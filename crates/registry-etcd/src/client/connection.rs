@@ -1,6 +1,6 @@
 use std::{
     future::{Future, pending},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
@@ -143,6 +143,26 @@ impl Connection {
     /// When something of a large answer last came.
     pub(super) fn last_large(&self) -> Instant {
         self.streams.last_large()
+    }
+
+    /// Waits for so long until an answer begins, and as long as a large one comes before it.
+    pub(crate) async fn begins<T>(
+        &self,
+        within: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut answer = pin!(answer);
+        let mut end = Instant::now() + within;
+        loop {
+            if let Ok(answer) = timeout_at(end, answer.as_mut()).await {
+                return Some(answer);
+            }
+            let later = self.last_large() + within;
+            if later <= end {
+                return None;
+            }
+            end = later;
+        }
     }
 
     /// The same one, with requests that show a token.

@@ -85,9 +85,10 @@ async fn open(
     ask(shared, &requests, true);
     let mut client = line.connection.clone().lease();
     let opening = client.lease_keep_alive(crate::stream::of(receiver));
-    match timeout(OPEN, opening).await {
-        Ok(Ok(answers)) => Ok((line, requests, answers.into_inner())),
-        Ok(Err(status)) => {
+    let opening = line.connection.begins(OPEN, opening);
+    match timeout(longest_opening(shared), opening).await {
+        Ok(Some(Ok(answers))) => Ok((line, requests, answers.into_inner())),
+        Ok(Some(Err(status))) => {
             let failure = shared.client.failure(status);
             match failure.remedy() {
                 Remedy::Authenticate => shared.client.expire(&line),
@@ -95,11 +96,18 @@ async fn open(
             }
             Err(failure)
         }
-        Err(_) => {
+        Ok(None) | Err(_) => {
             shared.client.rotate(&line);
             Err(Failure::Silent(OPEN))
         }
     }
+}
+
+/// A large answer may come first, but no lease is to run out meanwhile.
+fn longest_opening(shared: &Shared) -> Duration {
+    let state = shared.state();
+    let shortest = state.leases.values().map(|lease| lease.ttl() / 3).min();
+    shortest.unwrap_or_default().max(OPEN)
 }
 
 /// Asks for the renewals that are due, or for all; gives when to look again.

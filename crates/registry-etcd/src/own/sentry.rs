@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tonic::Streaming;
 use tracing::{debug, warn};
@@ -139,12 +139,12 @@ async fn watch(shared: &Shared, line: &Line) -> Option<Failure> {
     // The server answers the opening together with the first request.
     let _ = requests.send(progress());
     let mut client = line.connection.clone().watch();
-    let mut answers: Streaming<WatchResponse> =
-        match timeout(OPEN, client.watch(crate::stream::of(receiver))).await {
-            Ok(Ok(answers)) => answers.into_inner(),
-            Ok(Err(status)) => return Some(shared.client.failure(status)),
-            Err(_) => return Some(Failure::Silent(OPEN)),
-        };
+    let opening = client.watch(crate::stream::of(receiver));
+    let mut answers: Streaming<WatchResponse> = match line.connection.begins(OPEN, opening).await {
+        Some(Ok(answers)) => answers.into_inner(),
+        Some(Err(status)) => return Some(shared.client.failure(status)),
+        None => return Some(Failure::Silent(OPEN)),
+    };
     let now = Instant::now();
     let mut alive = interval_at(now + ALIVE, ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::Streaming;
 use tracing::info;
 
@@ -70,9 +70,10 @@ pub(super) async fn begin(
     };
     // The server answers the opening together with the first request.
     send(&requests, RequestUnion::CreateRequest(create));
-    let opened = timeout(OPEN, watch.watch(crate::stream::of(receiver))).await;
+    let opening = watch.watch(crate::stream::of(receiver));
+    let opened = line.connection.begins(OPEN, opening).await;
     let failure = match opened {
-        Ok(Ok(answers)) => {
+        Some(Ok(answers)) => {
             let session = Session {
                 line,
                 requests,
@@ -80,8 +81,8 @@ pub(super) async fn begin(
             };
             return Ok((session, start));
         }
-        Ok(Err(status)) => client.failure(status),
-        Err(_) => Failure::Silent(OPEN),
+        Some(Err(status)) => client.failure(status),
+        None => Failure::Silent(OPEN),
     };
     match failure.remedy() {
         Remedy::Authenticate => client.expire(&line),
