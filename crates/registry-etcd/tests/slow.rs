@@ -109,7 +109,7 @@ async fn start(nodes: usize) -> (Cluster, EtcdRegistry, Arc<AtomicUsize>) {
     let (addr, connections) = narrow(cluster.member(0).addr()).await;
     let options = Options::new()
         .with_addrs([addr])
-        .with_timeout(Duration::from_secs(20));
+        .with_timeout(Duration::from_secs(60));
     let registry = EtcdRegistry::new(options, EtcdOptions::new()).unwrap();
     (cluster, registry, connections)
 }
