@@ -74,7 +74,7 @@ impl Scope {
         drop(proof);
         if is_denial || !self.client.has_answered() {
             for subscribe in take(&mut self.waiting) {
-                if !(subscribe.allow_stale && self.mark > 0) {
+                if !(subscribe.allow_stale && self.is_known()) {
                     let _ = subscribe.reply.send(Err(error.clone()));
                 } else {
                     self.answer(subscribe);
@@ -105,7 +105,12 @@ impl Scope {
 
     /// Whether there is something to tell, of before an outage that was told.
     pub(super) fn is_known_stale(&self) -> bool {
-        self.mark > 0 && self.catalog.view.staleness().is_some()
+        self.is_known() && self.catalog.view.staleness().is_some()
+    }
+
+    /// Whether it was ever listed, though it may have to be again.
+    fn is_known(&self) -> bool {
+        self.shared.proof().mark > 0
     }
 
     /// Answers those for whom what was known before the outage will do.
@@ -121,5 +126,56 @@ impl Scope {
         for subscribe in content {
             self.answer(subscribe);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::FutureExt;
+    use tokio::sync::{mpsc, oneshot};
+    use vine_registry::{Options, view::Topic};
+
+    use super::*;
+    use crate::{
+        Layout, catalog::Catalog, client::Client, keys::Keys, listing::Listing, scopes::Shared,
+    };
+
+    fn scope() -> Scope {
+        let options = Options::new().with_addrs(["127.0.0.1:1"]);
+        let client = Arc::new(Client::new(&options).unwrap());
+        let catalog = Catalog::new(Keys(Layout::Vine), "vine".into());
+        let shared = Arc::new(Shared {
+            reader: catalog.view.reader(),
+            proof: Mutex::default(),
+        });
+        let (_, incoming) = mpsc::unbounded_channel();
+        Scope::new(client, String::new(), catalog, shared, incoming, GRACE)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_known_before_a_gap_is_known_in_an_outage() {
+        let mut scope = scope();
+        scope.list(&Listing {
+            kvs: Vec::new(),
+            revision: 7,
+            era: 0,
+        });
+        // It has to be listed, and then the cluster is away.
+        scope.mark = 0;
+        let failure = Failure::Unreachable("it is away".into());
+        scope.fail(&failure);
+        sleep_until(Instant::now() + GRACE).await;
+        scope.fail(&failure);
+        let (reply, answer) = oneshot::channel();
+        scope.waiting.push(Subscribe {
+            topic: Topic::default(),
+            allow_stale: true,
+            reply,
+        });
+        scope.serve_stale();
+        let watcher = answer.now_or_never().expect("it is answered");
+        assert!(watcher.unwrap().is_ok());
     }
 }
