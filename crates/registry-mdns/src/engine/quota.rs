@@ -5,7 +5,8 @@
 //! the nodes that come meanwhile.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::Hash,
     time::{Duration, Instant},
 };
 
@@ -86,7 +87,7 @@ impl Charge {
     }
 }
 
-impl<K: Clone + PartialEq> Quota<K> {
+impl<K: Clone + Eq + Hash> Quota<K> {
     /// Charges a host for something new; `charges` finds what is there by its name.
     pub(super) fn charge<'a>(
         &mut self,
@@ -103,9 +104,11 @@ impl<K: Clone + PartialEq> Quota<K> {
         account.names.push(name.clone());
         if account.names.len() > 2 * account.count + 64 {
             let is_here = |other: &K| charges(other).is_some_and(|charge| charge.is_of(host));
+            // What comes and goes has left its name each time.
+            let mut seen = HashSet::new();
             account
                 .names
-                .retain(|other| other == name || is_here(other));
+                .retain(|other| (other == name || is_here(other)) && seen.insert(other.clone()));
         }
         Charge {
             bytes,
@@ -126,6 +129,13 @@ impl<K: Clone + PartialEq> Quota<K> {
         {
             self.leave(host, bytes);
         }
+    }
+
+    /// How many names are remembered.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> usize {
+        let accounts = self.hosts.values();
+        accounts.map(|account| account.names.len()).sum()
     }
 
     pub(super) fn release(&mut self, charge: &Charge) {

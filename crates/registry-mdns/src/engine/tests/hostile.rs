@@ -229,3 +229,18 @@ fn what_comes_and_goes_leaves_nothing_behind() {
     net.run(secs(20));
     assert!(net.known(1).is_empty());
 }
+
+#[test]
+fn who_makes_one_name_come_and_go_fills_no_account() {
+    let mut net = Net::with_hosts(1, 2);
+    net.browse(1, of("web"));
+    net.register(0, service("web", "stays").with_ttl(secs(4_000)));
+    for _ in 0..1_000 {
+        let key = net.register(0, service("web", "a").with_ttl(secs(4_000)));
+        net.run(ms(1));
+        net.deregister(0, key);
+        net.run(ms(1));
+    }
+    let names = net.hosts[1].engine.quota.names();
+    assert!(names < 100, "{names} names of one node");
+}
