@@ -12,7 +12,7 @@ mod delivery;
 pub(super) mod held;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -56,8 +56,9 @@ const CROWD: u64 = 100;
 pub(super) struct Blobs {
     wants: HashMap<Digest, Want>,
     active: usize,
-    /// Those that wait, by the host that named them: each gets its turn.
-    queue: BTreeMap<u32, VecDeque<Digest>>,
+    /// Those that wait, by the host that named them, each of which gets its turn, and by their places.
+    queue: BTreeMap<(u32, u64), Digest>,
+    last_place: u64,
     last_served: u32,
     /// When something came, or was begun.
     progress: Option<Instant>,
@@ -90,7 +91,7 @@ struct Want {
 #[derive(Debug)]
 enum Stage {
     /// Its turn is still to come.
-    Queued,
+    Queued { place: u64 },
     Active {
         chunks: Vec<Chunk>,
         /// Until when others may ask first, once that is decided.
@@ -116,6 +117,12 @@ impl Blobs {
         self.wants.len()
     }
 
+    /// How many are in the queue.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn alarm(&self, digest: Digest) -> Option<Alarm> {
         self.wants.get(&digest).map(|want| want.alarm)
     }
@@ -124,7 +131,7 @@ impl Blobs {
     pub(super) fn progress(&self, digest: Digest) -> Option<Instant> {
         let want = self.wants.get(&digest)?;
         match want.stage {
-            Stage::Queued => Some(want.progress.max(self.progress?)),
+            Stage::Queued { .. } => Some(want.progress.max(self.progress?)),
             Stage::Active { .. } => Some(want.progress),
             Stage::CutOff | Stage::Failed { .. } | Stage::NoRoom { .. } => None,
         }
@@ -141,9 +148,10 @@ impl Blobs {
             return;
         };
         if self.active >= MAX_ACTIVE {
-            want.stage = Stage::Queued;
-            let host = self.queue.entry(want.host).or_default();
-            host.push_back(digest);
+            self.last_place += 1;
+            let place = self.last_place;
+            want.stage = Stage::Queued { place };
+            self.queue.insert((want.host, place), digest);
             return;
         }
         self.active += 1;
@@ -168,31 +176,26 @@ impl Blobs {
     /// One that was active is so no longer.
     fn stop(&mut self, now: Instant) {
         self.active -= 1;
-        while let Some(next) = self.next_queued() {
-            let is_queued = |want: &Want| matches!(want.stage, Stage::Queued);
-            if self.wants.get(&next).is_some_and(is_queued) {
-                return self.start(now, next);
-            }
+        if let Some(next) = self.next_queued() {
+            self.start(now, next);
         }
     }
 
     fn next_queued(&mut self) -> Option<Digest> {
-        let mut later = self.queue.range(self.last_served.saturating_add(1)..);
-        let host = later.next().or_else(|| self.queue.first_key_value());
-        let host = host.map(|(host, _)| *host)?;
-        self.last_served = host;
-        let digests = self.queue.get_mut(&host)?;
-        let next = digests.pop_front();
-        if digests.is_empty() {
-            self.queue.remove(&host);
-        }
-        next
+        let later = (self.last_served.saturating_add(1), 0);
+        let mut later = self.queue.range(later..);
+        let next = later.next().or_else(|| self.queue.first_key_value());
+        let next = next.map(|(next, _)| *next)?;
+        self.last_served = next.0;
+        self.queue.remove(&next)
     }
 
     fn remove(&mut self, now: Instant, digest: Digest) -> Option<Want> {
         let want = self.wants.remove(&digest)?;
-        if matches!(want.stage, Stage::Active { .. }) {
-            self.stop(now);
+        match want.stage {
+            Stage::Active { .. } => self.stop(now),
+            Stage::Queued { place } => drop(self.queue.remove(&(want.host, place))),
+            _ => {}
         }
         Some(want)
     }
@@ -260,7 +263,7 @@ impl Want {
 
     fn next_timeout(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Queued | Stage::CutOff => None,
+            Stage::Queued { .. } | Stage::CutOff => None,
             Stage::Failed { retry } | Stage::NoRoom { retry } => Some(*retry),
             Stage::Active { chunks, defer } => {
                 let asked = chunks.iter().filter_map(|chunk| match chunk {
@@ -323,7 +326,7 @@ impl Engine {
                 users: HashSet::default(),
                 holders: SmallVec::new(),
                 turn,
-                stage: Stage::Queued,
+                stage: Stage::Queued { place: 0 },
                 attempts: 0,
                 spoiled: 0,
                 progress: now,

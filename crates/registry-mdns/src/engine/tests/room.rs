@@ -271,3 +271,22 @@ fn a_node_that_grows_beyond_what_there_is_room_for_stays_what_it_was() {
     net.run(secs(1));
     assert_eq!(told(&net, "a"), ["found", "changed"]);
 }
+
+#[test]
+fn who_names_one_blob_after_the_other_waits_for_the_last_alone() {
+    let mut net = Net::with_hosts(1, 1);
+    net.browse(0, of("web"));
+    let name = |net: &mut Net, id: &str, number: usize| {
+        let blob = Blob::new(swollen(number, 1));
+        let names_it = format!("x={}", blob.reference()).into_bytes();
+        hear(net, &announcement(id, 120, &[names_it]));
+    };
+    for number in 0..30 {
+        name(&mut net, &format!("evil{number}"), number);
+    }
+    for number in 30..1_000 {
+        name(&mut net, "fickle", number);
+    }
+    let blobs = &net.hosts[0].engine.blobs;
+    assert_eq!((blobs.len(), blobs.queued()), (31, 15));
+}
