@@ -168,7 +168,8 @@ impl Driver {
         };
         TELEMETRY.requests("lookup", outcome != Outcome::Offline, 1);
         let is_to_be_asked_again = match outcome {
-            Outcome::NotFound => lookup.is_outdated,
+            // Who says how long to wait does not want to wait for longer.
+            Outcome::NotFound => lookup.is_outdated && !matches!(lookup.wait, Wait::For(_)),
             Outcome::Offline => true,
             Outcome::Settled | Outcome::First | Outcome::Elapsed => false,
         };

@@ -247,6 +247,20 @@ async fn who_waits_while_the_machine_wakes_is_told_what_is_there_afterwards() {
     assert_eq!(answered(&mut driver, Wait::Settled).await, Duration::ZERO);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_says_how_long_to_wait_waits_no_longer_though_the_machine_wakes() {
+    let (_commands, received) = mpsc::unbounded_channel();
+    let mut driver = Driver::new(loopback(19_014), "vine".into(), received);
+    let (began, long) = (Instant::now(), 10 * NOBODY);
+    let answer = asked(&mut driver, Wait::For(long));
+    driver.let_out();
+    tokio::time::advance(NOBODY).await;
+    driver.woke(MINUTE);
+    answer_of(&mut driver, answer).await.unwrap();
+    assert_eq!(began.elapsed(), long);
+    assert!(driver.shared.service("vine", "s").is_none());
+}
+
 /// Six minutes without a network, in which a question is asked now and then, or never.
 async fn outage(driver: &mut Driver, is_asked: bool) {
     driver.follow(Ok(Vec::new()), false);
