@@ -39,6 +39,12 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
+    /// All of it, when it is answered: to go through what is held with each packet would cost too much.
+    fn whole(mut self) -> Message {
+        self.message.merge_questions();
+        self.message
+    }
+
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.message.len()
@@ -103,14 +109,11 @@ impl Engine {
                 if fits {
                     deferred.message.questions.extend(message.questions);
                     deferred.message.answers.extend(message.answers);
-                    deferred.message.merge_questions();
                 }
                 if is_open {
                     return;
                 }
-                self.deferred
-                    .remove(&asker.source)
-                    .map(|deferred| deferred.message)
+                self.deferred.remove(&asker.source).map(Deferred::whole)
             }
             None if is_open && has_room => {
                 let wait = Duration::from_millis(self.random.u64(400..=500));
@@ -137,20 +140,14 @@ impl Engine {
         if !self.deferred.get_mut(&source).is_some_and(rings) {
             return;
         }
-        if let Some(Deferred {
-            message,
-            link,
-            is_public,
-            ..
-        }) = self.deferred.remove(&source)
-        {
+        if let Some(deferred) = self.deferred.remove(&source) {
             let asker = Asker {
                 source,
-                link,
+                link: deferred.link,
                 is_legacy: false,
-                is_public,
+                is_public: deferred.is_public,
             };
-            self.answer(now, &message, asker, false);
+            self.answer(now, &deferred.whole(), asker, false);
         }
     }
 

@@ -1,13 +1,14 @@
 //! Whatever comes from the network is data.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 use vine_registry::{Endpoint, Metadata, Node, Service, Wait};
 
 use super::net::{Net, PORT, ms, of, secs, service};
 use crate::{
-    codec::{Data, Message},
+    codec::{Ask, Data, Message, Name, kind},
     engine::Port,
     fuzzing,
 };
@@ -243,4 +244,39 @@ fn who_makes_one_name_come_and_go_fills_no_account() {
     }
     let names = net.hosts[1].engine.quota.names();
     assert!(names < 100, "{names} names of one node");
+}
+
+/// The least time that something takes of many times.
+fn least_time(mut something: impl FnMut()) -> Duration {
+    let times = (0..50).map(|_| {
+        let began = Instant::now();
+        something();
+        began.elapsed()
+    });
+    times.min().unwrap().max(Duration::from_nanos(100))
+}
+
+#[test]
+fn what_is_held_of_a_question_costs_nothing_with_each_packet_of_it() {
+    let mut net = Net::with_hosts(1, 1);
+    let ask = |number: u32| {
+        let label = format!("{number:x}");
+        Ask::new(Name::from_labels([label.as_bytes()]).unwrap(), kind::PTR)
+    };
+    let endless = |asks: std::ops::Range<u32>| {
+        let mut endless = Message::query();
+        endless.truncated = true;
+        endless.questions = asks.map(ask).collect();
+        endless
+    };
+    let begin = endless(0..1);
+    hear(&mut net, std::slice::from_ref(&begin), 66);
+    let alone = least_time(|| hear(&mut net, std::slice::from_ref(&begin), 66));
+    for round in 0..60 {
+        hear(&mut net, &[endless(round * 500..(round + 1) * 500)], 66);
+    }
+    let held = net.hosts[0].engine.deferred.values().next().unwrap().held();
+    assert!(held > 20_000, "{held}");
+    let among_many = least_time(|| hear(&mut net, std::slice::from_ref(&begin), 66));
+    assert!(among_many < 100 * alone, "{among_many:?}, {alone:?}");
 }
