@@ -5,7 +5,7 @@
 //! the nodes that come meanwhile.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::Hash,
     time::{Duration, Instant},
 };
@@ -28,6 +28,10 @@ pub(super) const BASE: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Quota<K> {
     hosts: HashMap<u32, Account<K>, foldhash::fast::RandomState>,
+    /// The hosts by how many there are of each, and by what they take: who makes one node come after the
+    /// other, from ever new addresses, must not have all be looked through for each.
+    by_count: BTreeSet<(usize, u32)>,
+    by_bytes: BTreeSet<(usize, u32)>,
     /// About how many bytes all nodes take.
     pub(super) total: usize,
 }
@@ -36,6 +40,8 @@ impl<K> Default for Quota<K> {
     fn default() -> Self {
         Self {
             hosts: HashMap::default(),
+            by_count: BTreeSet::new(),
+            by_bytes: BTreeSet::new(),
             total: 0,
         }
     }
@@ -98,18 +104,19 @@ impl<K: Clone + Eq + Hash> Quota<K> {
         charges: impl Fn(&K) -> Option<&'a Charge>,
     ) -> Charge {
         self.total += bytes;
-        let account = self.hosts.entry(host).or_default();
-        account.count += 1;
-        account.bytes += bytes;
-        account.names.push(name.clone());
-        if account.names.len() > 2 * account.count + 64 {
-            let is_here = |other: &K| charges(other).is_some_and(|charge| charge.is_of(host));
-            // What comes and goes has left its name each time.
-            let mut seen = HashSet::new();
-            account
-                .names
-                .retain(|other| (other == name || is_here(other)) && seen.insert(other.clone()));
-        }
+        self.change(host, |account| {
+            account.count += 1;
+            account.bytes += bytes;
+            account.names.push(name.clone());
+            if account.names.len() > 2 * account.count + 64 {
+                let is_here = |other: &K| charges(other).is_some_and(|charge| charge.is_of(host));
+                // What comes and goes has left its name each time.
+                let mut seen = HashSet::new();
+                account.names.retain(|other| {
+                    (other == name || is_here(other)) && seen.insert(other.clone())
+                });
+            }
+        });
         Charge {
             bytes,
             since: now,
@@ -119,11 +126,13 @@ impl<K: Clone + Eq + Hash> Quota<K> {
 
     /// Charges for what something takes now, and sees whether it has proven itself.
     pub(super) fn recharge(&mut self, now: Instant, charge: &mut Charge, bytes: usize) {
-        self.total = self.total - charge.bytes + bytes;
-        if let Some(account) = charge.host.and_then(|host| self.hosts.get_mut(&host)) {
-            account.bytes = account.bytes - charge.bytes + bytes;
+        let before = std::mem::replace(&mut charge.bytes, bytes);
+        self.total = self.total - before + bytes;
+        if let Some(host) = charge.host.filter(|_| bytes != before) {
+            self.change(host, |account| {
+                account.bytes = account.bytes - before + bytes;
+            });
         }
-        charge.bytes = bytes;
         if now >= charge.since + PROBATION
             && let Some(host) = charge.host.take()
         {
@@ -146,12 +155,22 @@ impl<K: Clone + Eq + Hash> Quota<K> {
     }
 
     fn leave(&mut self, host: u32, bytes: usize) {
-        if let Some(account) = self.hosts.get_mut(&host) {
+        self.change(host, |account| {
             account.count -= 1;
             account.bytes -= bytes;
-            if account.count == 0 {
-                self.hosts.remove(&host);
-            }
+        });
+    }
+
+    fn change(&mut self, host: u32, change: impl FnOnce(&mut Account<K>)) {
+        let account = self.hosts.entry(host).or_default();
+        self.by_count.remove(&(account.count, host));
+        self.by_bytes.remove(&(account.bytes, host));
+        change(account);
+        if account.count == 0 {
+            self.hosts.remove(&host);
+        } else {
+            self.by_count.insert((account.count, host));
+            self.by_bytes.insert((account.bytes, host));
         }
     }
 
@@ -163,18 +182,13 @@ impl<K: Clone + Eq + Hash> Quota<K> {
         excess: Excess,
         charges: impl Fn(&K) -> Option<&'a Charge>,
     ) -> Option<K> {
-        let measure = |account: &Account<K>| match excess {
-            Excess::Nodes => account.count,
-            Excess::Bytes(_) => account.bytes,
+        let own = self.hosts.get(&by);
+        let (greediest, own, more) = match excess {
+            Excess::Nodes => (self.by_count.last(), own.map(|own| own.count), 1),
+            Excess::Bytes(more) => (self.by_bytes.last(), own.map(|own| own.bytes), more),
         };
-        let more = match excess {
-            Excess::Nodes => 1,
-            Excess::Bytes(bytes) => bytes,
-        };
-        let accounts = self.hosts.iter();
-        let (&host, greediest) = accounts.max_by_key(|(_, account)| measure(account))?;
-        let own = self.hosts.get(&by).map_or(0, measure);
-        if host == by || measure(greediest) <= own + more {
+        let (most, host) = *greediest?;
+        if host == by || most <= own.unwrap_or_default() + more {
             return None;
         }
         let names = &mut self.hosts.get_mut(&host)?.names;

@@ -9,7 +9,10 @@ use vine_registry::{Endpoint, Metadata, Node, Service, Wait};
 use super::net::{Net, PORT, ms, of, secs, service};
 use crate::{
     codec::{Ask, Data, Message, Name, kind},
-    engine::Port,
+    engine::{
+        Port,
+        quota::{Excess, Quota},
+    },
     fuzzing,
 };
 
@@ -279,4 +282,21 @@ fn what_is_held_of_a_question_costs_nothing_with_each_packet_of_it() {
     assert!(held > 20_000, "{held}");
     let among_many = least_time(|| hear(&mut net, std::slice::from_ref(&begin), 66));
     assert!(among_many < 100 * alone, "{among_many:?}, {alone:?}");
+}
+
+#[test]
+fn ever_new_hosts_do_not_make_each_node_that_finds_no_room_cost_more() {
+    let now = Instant::now().into_std();
+    let [few, many] = [10, 50_000].map(|hosts| {
+        let mut quota = Quota::default();
+        for host in 0..hosts {
+            quota.charge(now, &host, host, 1_000, |_| None);
+        }
+        least_time(|| {
+            for excess in [Excess::Nodes, Excess::Bytes(1_000)] {
+                assert_eq!(quota.victim(hosts, excess, |_| None), None);
+            }
+        })
+    });
+    assert!(many < 100 * few, "{many:?}, {few:?}");
 }
