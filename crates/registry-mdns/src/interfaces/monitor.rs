@@ -51,9 +51,14 @@ impl Monitor {
                 Ok(())
             }
         };
-        if let Err(error) = heard {
-            Self::say_that_nobody_tells(&error);
-            self.kernel = None;
+        match heard {
+            Err(error) => {
+                Self::say_that_nobody_tells(&error);
+                self.kernel = None;
+            }
+            // Before the look that follows, so that no change comes between.
+            Ok(()) if self.kernel.is_none() => self.kernel = kernel::Notices::open().ok(),
+            Ok(()) => {}
         }
         self.last = Instant::now();
     }
@@ -137,5 +142,19 @@ mod kernel {
         pub(super) fn clear(&self) -> io::Result<()> {
             match *self {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_system_is_asked_again_to_tell_of_changes() {
+        let mut monitor = Monitor::new();
+        monitor.kernel = None;
+        monitor.changed().await;
+        let can_be_told = kernel::Notices::open().is_ok();
+        assert_eq!(monitor.kernel.is_some(), can_be_told);
     }
 }
