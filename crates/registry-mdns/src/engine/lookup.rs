@@ -68,9 +68,13 @@ impl Engine {
     ) -> LookupId {
         self.next_lookup += 1;
         let id = LookupId(self.next_lookup);
-        let topic = self.topic(&question).filter(|_| !self.links.is_empty());
-        let Some(topic) = topic else {
+        if self.links.is_empty() {
             self.finish(id, Outcome::Offline);
+            return id;
+        }
+        // What no name can be made of is nobody's, and to ask again would not help.
+        let Some(topic) = self.topic(&question) else {
+            self.finish(id, Outcome::NotFound);
             return id;
         };
         let asked = self.cache.topics.entry(topic.clone()).or_default();
