@@ -17,6 +17,8 @@ const TIME_FOR_A_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (64 * 102
 /// Bytes at once: so many, and for each registered node, so that all of them can be told.
 const BYTES_AT_ONCE: u32 = 256 * 1024;
 const BYTES_FOR_A_NODE: u32 = 2 * 1024;
+/// Of these, what is kept for tokens, by which an account can be settled.
+const BYTES_FOR_TOKENS: u32 = 8 * 1024;
 /// Hosts to keep accounts of at a time.
 const MAX_ACCOUNTS: usize = 1_024;
 /// Bytes that may wait to be sent to single hosts, in all.
@@ -59,14 +61,44 @@ impl Outbox {
     }
 
     /// Sends a packet as soon as its destination can take it, but not before `at`. What goes to
-    /// single hosts is limited, unless it goes to this very one (`is_near`).
-    pub(super) fn push(&mut self, now: Instant, at: Instant, is_near: bool, transmit: Transmit) {
+    /// single hosts is limited, unless it goes to this very one (`is_near`); false if that is why it
+    /// does not go.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        is_near: bool,
+        transmit: Transmit,
+    ) -> bool {
+        self.put(now, at, is_near, BYTES_FOR_TOKENS, transmit)
+    }
+
+    /// Sends a token to who can't be told more at present.
+    pub(super) fn push_token(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        is_near: bool,
+        transmit: Transmit,
+    ) -> bool {
+        self.put(now, at, is_near, 0, transmit)
+    }
+
+    /// Sends a packet if as many bytes as are `kept` could be sent after it.
+    fn put(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        is_near: bool,
+        kept: u32,
+        transmit: Transmit,
+    ) -> bool {
         if let Destination::Unicast(to) = transmit.to {
             let bytes = transmit.payload.len();
             let has_room = self.waiting + bytes <= MAX_WAITING;
-            if !has_room || !is_near && !self.afford(now, to.ip(), bytes) {
+            if !has_room || !is_near && !self.afford(now, to.ip(), bytes, kept) {
                 self.throttled += 1;
-                return;
+                return false;
             }
             self.waiting += bytes;
         }
@@ -76,9 +108,10 @@ impl Outbox {
         } else {
             self.line_up(now, transmit);
         }
+        true
     }
 
-    fn afford(&mut self, now: Instant, to: IpAddr, bytes: usize) -> bool {
+    fn afford(&mut self, now: Instant, to: IpAddr, bytes: usize, kept: u32) -> bool {
         if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&to) {
             self.accounts.retain(|_, settled| *settled > now);
             if self.accounts.len() >= MAX_ACCOUNTS {
@@ -87,7 +120,7 @@ impl Outbox {
         }
         let settled = self.accounts.entry(to).or_insert(now);
         let after = now.max(*settled) + TIME_FOR_A_BYTE * bytes as u32;
-        let affordable = after <= now + self.credit;
+        let affordable = after + TIME_FOR_A_BYTE * kept <= now + self.credit;
         if affordable {
             *settled = after;
         }

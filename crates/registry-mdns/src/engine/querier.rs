@@ -341,15 +341,27 @@ impl Engine {
         topic.is_some_and(|topic| topic.served_on(link, from).is_some())
     }
 
-    /// Sends a packet, but not before `at`.
-    pub(super) fn send_at(&mut self, now: Instant, at: Instant, transmit: Transmit) {
-        let is_near = match transmit.to {
+    /// Sends a packet, but not before `at`; false if its destination has been sent too much.
+    pub(super) fn send_at(&mut self, now: Instant, at: Instant, transmit: Transmit) -> bool {
+        let is_near = self.is_near(transmit.to);
+        self.outbox.allow_for(self.own.len());
+        let goes = self.outbox.push(now, at, is_near, transmit);
+        self.arm_outbox();
+        goes
+    }
+
+    /// Sends a token, also to who has been sent too much otherwise.
+    pub(super) fn send_token_at(&mut self, now: Instant, at: Instant, transmit: Transmit) {
+        let is_near = self.is_near(transmit.to);
+        self.outbox.push_token(now, at, is_near, transmit);
+        self.arm_outbox();
+    }
+
+    fn is_near(&self, to: Destination) -> bool {
+        match to {
             Destination::Multicast => false,
             Destination::Unicast(to) => self.links.is_own(to.ip().to_canonical()),
-        };
-        self.outbox.allow_for(self.own.len());
-        self.outbox.push(now, at, is_near, transmit);
-        self.arm_outbox();
+        }
     }
 
     pub(super) fn send(

@@ -8,7 +8,7 @@
 //! in a TXT record of the name that is asked for, in the additional section; others pass it over.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::BuildHasher,
     net::IpAddr,
 };
@@ -29,7 +29,7 @@ const IN_A_STRING: usize = 255 / SIZE;
 /// An asker's addresses that one host name has tokens for.
 const MAX_ADDRESSES: usize = 8;
 /// Host names of a process that its answer has tokens for.
-const MAX_TOKENS: usize = 8;
+pub(super) const MAX_TOKENS: usize = 8;
 
 /// A number for the instances at a host name, and the token that came with them; 0 if none did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,10 @@ impl Tokens {
 
     pub(super) fn targets(&self) -> impl Iterator<Item = &Name> {
         self.0.keys()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn of(&self, target: &Name) -> &[u64] {
@@ -106,6 +110,12 @@ impl Engine {
                 && let Some((srv, _)) = &known.srv
             {
                 wholes.entry(&srv.target).or_default().add(name);
+            }
+        }
+        if some {
+            // Who could say nothing but his token, since too much had been sent here, gets it back.
+            for target in tokens.targets() {
+                wholes.entry(target).or_default();
             }
         }
         if wholes.is_empty() || wholes.len() > MAX_RECEIPTS && !some {
@@ -168,11 +178,11 @@ impl Engine {
         Some(is_proven)
     }
 
-    /// What a long answer ends with: for each host name of this process that has nodes there, a token.
-    /// To who has everything already it is the answer.
-    pub(super) fn tokens_for(&self, asker: IpAddr, message: &Message) -> Option<Unit> {
+    /// What a long answer ends with: for each host name of this process that has nodes there, but for so
+    /// many at `most`, a token. To who has everything already it is the answer.
+    pub(super) fn tokens_for(&self, asker: IpAddr, message: &Message, most: usize) -> Option<Unit> {
         let topic = message.questions.first().map(|ask| &ask.name)?;
-        let mut hosts = HashSet::new();
+        let mut hosts = BTreeSet::new();
         self.each_pointer(topic, |answer| {
             if let Answer::Listed(key) | Answer::Named(key) = answer {
                 hosts.extend(self.own.get(key).map(|own| own.host));
@@ -181,7 +191,7 @@ impl Engine {
         let mut data = vec![8];
         data.extend(self.token(asker).to_be_bytes());
         let names = hosts.iter().filter_map(|host| self.own.host_name(*host));
-        let records = names.take(MAX_TOKENS).map(|name| Record {
+        let records = names.take(most).map(|name| Record {
             name: name.clone(),
             flush: false,
             ttl: 1,

@@ -12,6 +12,7 @@ use super::{
     lookup::MAX_KNOWN,
     own::{Answer, Own, Owner, TYPES_TTL},
     packing::{Unit, pack},
+    receipts::MAX_TOKENS,
     timers::{Alarm, Timer},
     version::Version,
 };
@@ -466,7 +467,7 @@ impl Engine {
             record.flush = false;
         }
         if answers.len() > MAX_KNOWN || receipts.is_some() {
-            units.extend(self.tokens_for(asker.source.ip(), message));
+            units.extend(self.tokens_for(asker.source.ip(), message, MAX_TOKENS));
         }
         let mut template = Message::answer();
         template.id = message.id;
@@ -479,16 +480,24 @@ impl Engine {
         for payload in payloads.iter_mut().take(before_last) {
             codec::set_truncated(payload);
         }
+        let transmit = |payload| Transmit {
+            payload,
+            interface: asker.link.0,
+            family: asker.link.1,
+            port: Port::Standing,
+            to: Destination::Unicast(asker.source),
+        };
+        let mut is_all = true;
         for payload in payloads {
-            let (interface, family) = asker.link;
-            let transmit = Transmit {
-                payload,
-                interface,
-                family,
-                port: Port::Standing,
-                to: Destination::Unicast(asker.source),
-            };
-            self.send_at(now, now + delay, transmit);
+            is_all &= self.send_at(now, now + delay, transmit(payload));
+        }
+        // Others of his host have used up what it may be sent. Who is told how to prove that he asked
+        // gets the rest when he asks again.
+        if !is_all && let Some(token) = self.tokens_for(asker.source.ip(), message, 1) {
+            for mut payload in pack(&template, vec![token]) {
+                codec::set_truncated(&mut payload);
+                self.send_token_at(now, now + delay, transmit(payload));
+            }
         }
     }
 

@@ -99,7 +99,7 @@ impl Engine {
         let is_repeated = lookup.rounds > 1;
         let (asks, mut along) = self.one_shot(&topic);
         let mut known = Vec::new();
-        if is_repeated && lookup.heard.len() <= MAX_KNOWN {
+        if is_repeated && lookup.heard.len() <= MAX_KNOWN && lookup.tokens.is_empty() {
             known = self.cache.known_answers(now, &topic);
             known.truncate(MAX_KNOWN);
         } else if is_repeated {

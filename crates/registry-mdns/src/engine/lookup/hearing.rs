@@ -90,7 +90,7 @@ impl Engine {
                 };
                 for (target, token) in &tokens {
                     lookup.tokens.insert(target, *token);
-                    if lookup.unconfirmed.remove(*target) {
+                    if !message.truncated && lookup.unconfirmed.remove(*target) {
                         self.stirred.insert(*id);
                     }
                 }

@@ -159,6 +159,43 @@ fn s11_who_proves_that_he_asked_is_told_as_often_as_he_likes() {
     assert!(told > 2 * (256 * 1024 + 1_000 * 2 * 1024), "{told}");
 }
 
+/// Others of his host have asked before and proved nothing.
+#[test]
+fn s11_who_finds_his_hosts_account_used_up_gets_a_token_all_the_same() {
+    for others in [0, 20] {
+        let mut net = calm(1_000);
+        let source = |port| SocketAddr::from(([10, 0, 0, 2], port));
+        let subtype = Names::new().subtype("web").unwrap();
+        for id in 1..60 {
+            let message = question(subtype.clone(), id);
+            net.inject(0, source(10_000 + id), Port::Standing, &message);
+            net.run(ms(10));
+        }
+        let throttled = net.hosts[0].engine.counters().throttled;
+        assert!(throttled > 1_000, "{throttled}");
+        // What was just told to all is not told to all again within a second.
+        let anybody = SocketAddr::from(([10, 0, 0, 50], PORT));
+        let message = question(subtype.clone(), 0);
+        net.inject(0, anybody, Port::Standing, &message);
+        net.run(ms(130));
+        for id in 60..90 {
+            let message = question(subtype.clone(), id);
+            net.inject(0, source(10_000 + id), Port::Standing, &message);
+        }
+        if others > 0 {
+            let other = net.add_host(crate::engine::LinkKind::Wired);
+            let nodes = (0..others).map(|i| Node::new(format!("o{i}"), "10.0.0.2:80"));
+            net.register_all(other, service("web", "x").with_nodes(nodes));
+        }
+        let fresh = net.add_engine([10, 0, 0, 2].into(), crate::engine::LinkKind::Wired);
+        net.browse(fresh, of("web"));
+        let id = net.lookup(fresh, of("web"), Wait::Settled);
+        let (_, after) = net.run_lookup(fresh, id);
+        assert_eq!(net.known(fresh).len(), 1_000 + others);
+        assert!(after < ms(200), "{after:?}");
+    }
+}
+
 /// He can't say that he has everything, but what came at one of his addresses, beside others of his.
 #[test]
 fn s11_who_has_lost_some_of_an_answer_proves_that_he_asked() {
