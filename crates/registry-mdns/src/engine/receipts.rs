@@ -4,8 +4,9 @@
 //! Known answers (RFC 6762 section 7.1) would say the same node by node; of two thousand nodes they take
 //! seventy packets, which everybody has to read. A receipt takes sixteen bytes for a process: a number
 //! that the host name and the instances at it make up, and a token that its answer came with. Who can
-//! repeat the token gets the mail at its address, so what it was sent is not held against it. Receipts stand
-//! in a TXT record of the name that is asked for, in the additional section; others pass it over.
+//! repeat the token gets the mail at its address, or hears the questions of who does, and so is on the
+//! link: what was sent there is not held against it. Receipts stand in a TXT record of the name that is
+//! asked for, in the additional section; others pass it over.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -204,7 +205,7 @@ impl Engine {
         })
     }
 
-    /// Known to this process and to who gets mail at the address alone.
+    /// Known to this process, to who gets mail at the address, and to who hears him ask again.
     fn token(&self, asker: IpAddr) -> u64 {
         self.secret.hash_one(asker.to_canonical()).max(1)
     }
