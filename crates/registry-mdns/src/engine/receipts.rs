@@ -29,6 +29,8 @@ const SIZE: usize = 16;
 const IN_A_STRING: usize = 255 / SIZE;
 /// An asker's addresses that one host name has tokens for.
 const MAX_ADDRESSES: usize = 8;
+/// Host names whose tokens a look-up keeps: more than have much to tell.
+const MAX_TARGETS: usize = 1_024;
 /// Host names of a process that its answer has tokens for.
 pub(super) const MAX_TOKENS: usize = 8;
 
@@ -45,6 +47,9 @@ pub(super) struct Tokens(HashMap<Name, SmallVec<[u64; 2]>, foldhash::fast::Rando
 
 impl Tokens {
     pub(super) fn insert(&mut self, target: &Name, token: u64) {
+        if self.0.len() >= MAX_TARGETS && !self.0.contains_key(target) {
+            return;
+        }
         let tokens = self.0.entry(target.clone()).or_default();
         if !tokens.contains(&token) && tokens.len() < MAX_ADDRESSES {
             tokens.push(token);

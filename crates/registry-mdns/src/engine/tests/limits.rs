@@ -227,6 +227,17 @@ fn s11_who_has_lost_some_of_an_answer_proves_that_he_asked() {
     assert!(bytes(&net.sent) > 2 * (256 * 1024 + 1_000 * 2 * 1024));
 }
 
+#[test]
+fn who_sends_tokens_without_end_has_few_kept() {
+    let mut kept = Tokens::default();
+    for number in 0..10_000_u64 {
+        let label = format!("vine-{number:016x}");
+        let target = Name::from_labels([label.as_bytes(), b"local"]).unwrap();
+        kept.insert(&target, number + 1);
+    }
+    assert_eq!(kept.targets().count(), 1_024);
+}
+
 /// Each address gets a token of its own, and all are told to all that are asked.
 #[test]
 fn s11_what_came_at_several_addresses_is_proven_for_each() {
