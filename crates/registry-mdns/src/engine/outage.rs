@@ -11,6 +11,10 @@ impl Engine {
     pub(super) fn follow_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
         let had = (self.links.had_network(), self.links.had_loopback());
         let is_new = self.links.replace(interfaces);
+        let links = self.links.ids();
+        for topic in self.cache.topics.values_mut() {
+            topic.keep_links(&links);
+        }
         let loopback = self.links.loopback();
         self.expiry.loopback_id = loopback.or(self.expiry.loopback_id);
         let resumes = now + RECOVERY;

@@ -138,6 +138,11 @@ impl Engine {
 }
 
 impl Topic {
+    /// Forgets what was asked on other links than these.
+    pub(super) fn keep_links(&mut self, links: &[LinkId]) {
+        self.heard.retain(|heard| links.contains(&heard.link));
+    }
+
     /// When others asked on a link last, since `from`, and knew no more than is known here.
     pub(super) fn served_on(&self, link: LinkId, from: Instant) -> Option<Instant> {
         let mut heard = self.heard.iter().filter(|heard| heard.link == link);

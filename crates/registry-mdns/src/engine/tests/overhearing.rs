@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::net::{Net, PORT, Sent, ms, of, secs, service};
+use super::net::{Net, PORT, Sent, interface, ms, of, secs, service};
 use crate::{
     codec::{Ask, Data, Message, Name, Record, kind},
-    engine::{EngineEvent, Port, Question},
+    engine::{EngineEvent, Interface, LinkKind, Port, Question, Received},
     mapping::Names,
 };
 
@@ -329,4 +329,28 @@ fn s10_4_many_who_doubt_one_node_share_their_questions() {
     };
     let asked = net.sent.iter().filter(srv).count();
     assert!(asked <= 10, "{asked} questions");
+}
+
+/// Where containers come and go, so do interfaces, each with a number of its own.
+#[test]
+fn of_links_that_are_gone_nothing_is_remembered() {
+    let mut net = Net::with_hosts(5, 1);
+    net.browse(0, of("web"));
+    let subtype = Names::new().subtype("web").unwrap();
+    let payload = question(&subtype, kind::PTR).encode().unwrap();
+    for id in 10..60 {
+        let eth = interface([10, 0, 0, 1].into(), LinkKind::Wired);
+        net.set_interfaces(0, vec![Interface { id, ..eth }]);
+        let received = Received {
+            payload: &payload,
+            source: stranger(),
+            interface: id,
+            port: Port::Standing,
+            multicast: true,
+        };
+        net.hosts[0].engine.handle_packet(net.now, received);
+        net.settle(0);
+    }
+    let topic = &net.hosts[0].engine.cache.topics[&subtype];
+    assert_eq!(topic.heard.len(), 1);
 }
