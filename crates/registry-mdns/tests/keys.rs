@@ -8,8 +8,8 @@ use vine_registry_mdns::{Dialect, Key, MdnsOptions, MdnsRegistry, Statistics};
 
 const NAME: &str = "go.vine.test";
 
-/// On a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// On a machine that has other things to do; for longer than what is lost is believed.
+const PATIENCE: Duration = Duration::from_secs(200);
 
 fn options(port: u16, keys: &[&str]) -> MdnsOptions {
     let keys = keys.iter().map(|key| key.parse::<Key>().expect("a key"));

