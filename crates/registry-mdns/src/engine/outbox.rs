@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Destination, Transmit, links::LinkId, timers::Alarm};
+use super::{Destination, Transmit, links::LinkId, packing::COMFORTABLE, timers::Alarm};
 
 /// So many packets go to one destination in one [`WINDOW`]: receive buffers hold less than a hundred,
 /// and who reads them may be kept from it for some milliseconds.
@@ -111,20 +111,30 @@ impl Outbox {
         true
     }
 
-    fn afford(&mut self, now: Instant, to: IpAddr, bytes: usize, kept: u32) -> bool {
+    /// When a host will have been sent no more than it is entitled to if it is sent so many bytes; none
+    /// if as many as are `kept` could not be sent after them.
+    fn after(&mut self, now: Instant, to: IpAddr, bytes: usize, kept: u32) -> Option<Instant> {
         if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&to) {
             self.accounts.retain(|_, settled| *settled > now);
             if self.accounts.len() >= MAX_ACCOUNTS {
-                return false;
+                return None;
             }
         }
-        let settled = self.accounts.entry(to).or_insert(now);
-        let after = now.max(*settled) + TIME_FOR_A_BYTE * bytes as u32;
-        let affordable = after + TIME_FOR_A_BYTE * kept <= now + self.credit;
-        if affordable {
-            *settled = after;
-        }
-        affordable
+        let settled = self.accounts.get(&to).copied().unwrap_or(now);
+        let after = now.max(settled) + TIME_FOR_A_BYTE * bytes as u32;
+        (after + TIME_FOR_A_BYTE * kept <= now + self.credit).then_some(after)
+    }
+
+    fn afford(&mut self, now: Instant, to: IpAddr, bytes: usize, kept: u32) -> bool {
+        let after = self.after(now, to, bytes, kept);
+        self.accounts.extend(after.map(|after| (to, after)));
+        after.is_some()
+    }
+
+    /// Whether a host can't be sent another packet at present.
+    pub(super) fn is_spent(&mut self, now: Instant, host: IpAddr) -> bool {
+        let after = self.after(now, host, COMFORTABLE, BYTES_FOR_TOKENS);
+        after.is_none()
     }
 
     /// A host has proven that it asked for what it was sent: that counts no longer.

@@ -1,6 +1,9 @@
 //! Asking for good (RFC 6762 section 5.2): standing questions, refreshes, what is missing.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     Destination, Ending, Engine, Port, Question, Transmit,
@@ -355,6 +358,12 @@ impl Engine {
         let is_near = self.is_near(transmit.to);
         self.outbox.push_token(now, at, is_near, transmit);
         self.arm_outbox();
+    }
+
+    /// Whether a host has been sent all that it may be sent at present.
+    pub(super) fn is_spent(&mut self, now: Instant, host: IpAddr) -> bool {
+        self.outbox.allow_for(self.own.len());
+        !self.links.is_own(host.to_canonical()) && self.outbox.is_spent(now, host)
     }
 
     fn is_near(&self, to: Destination) -> bool {

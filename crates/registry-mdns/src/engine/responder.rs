@@ -67,6 +67,19 @@ struct Asker {
     is_public: bool,
 }
 
+impl Asker {
+    /// A packet for him alone.
+    fn is_sent(&self, payload: Vec<u8>) -> Transmit {
+        Transmit {
+            payload,
+            interface: self.link.0,
+            family: self.link.1,
+            port: Port::Standing,
+            to: Destination::Unicast(self.source),
+        }
+    }
+}
+
 impl Engine {
     /// Takes a question in.
     pub(super) fn take_query(
@@ -458,6 +471,12 @@ impl Engine {
         if answers.is_empty() && receipts.is_none() {
             return;
         }
+        let is_long = answers.len() > MAX_KNOWN;
+        if is_long && self.is_spent(now, asker.source.ip()) {
+            self.outbox.throttled += 1;
+            let delay = self.delay(&answers, 1);
+            return self.answer_by_token(now, now + delay, message, asker);
+        }
         let mut units = self.units(answers.iter().map(|(answer, _)| *answer), asker.link);
         for record in units
             .iter_mut()
@@ -466,39 +485,39 @@ impl Engine {
             record.ttl = record.ttl.min(LEGACY_TTL);
             record.flush = false;
         }
-        if answers.len() > MAX_KNOWN || receipts.is_some() {
+        if is_long || receipts.is_some() {
             units.extend(self.tokens_for(asker.source.ip(), message, MAX_TOKENS));
         }
-        let mut template = Message::answer();
-        template.id = message.id;
-        template.questions.clone_from(&message.questions);
-        let mut payloads = pack(&template, units);
-        let names = answers.iter().map(|(_, ask)| &ask.name);
-        let spread = self.peers.spread(names, payloads.len()).unwrap_or_default();
-        let delay = Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64));
+        let mut payloads = pack(&answer_to(message), units);
+        let delay = self.delay(&answers, payloads.len());
         let before_last = payloads.len().saturating_sub(1);
         for payload in payloads.iter_mut().take(before_last) {
             codec::set_truncated(payload);
         }
-        let transmit = |payload| Transmit {
-            payload,
-            interface: asker.link.0,
-            family: asker.link.1,
-            port: Port::Standing,
-            to: Destination::Unicast(asker.source),
-        };
         let mut is_all = true;
         for payload in payloads {
-            is_all &= self.send_at(now, now + delay, transmit(payload));
+            is_all &= self.send_at(now, now + delay, asker.is_sent(payload));
         }
-        // Others of his host have used up what it may be sent. Who is told how to prove that he asked
-        // gets the rest when he asks again.
-        if !is_all && let Some(token) = self.tokens_for(asker.source.ip(), message, 1) {
-            for mut payload in pack(&template, vec![token]) {
-                codec::set_truncated(&mut payload);
-                self.send_token_at(now, now + delay, transmit(payload));
-            }
+        if !is_all {
+            self.answer_by_token(now, now + delay, message, asker);
         }
+    }
+
+    /// Others of the asker's host have used up what it may be sent: tells how to prove that this one asked.
+    /// Then he gets the rest when he asks again.
+    fn answer_by_token(&mut self, now: Instant, at: Instant, message: &Message, asker: Asker) {
+        let token = self.tokens_for(asker.source.ip(), message, 1);
+        for mut payload in pack(&answer_to(message), token.into_iter().collect()) {
+            codec::set_truncated(&mut payload);
+            self.send_token_at(now, at, asker.is_sent(payload));
+        }
+    }
+
+    /// How long an answer of so many packets waits, for others who answer as well.
+    fn delay(&mut self, answers: &[(Answer, Ask)], packets: usize) -> Duration {
+        let names = answers.iter().map(|(_, ask)| &ask.name);
+        let spread = self.peers.spread(names, packets).unwrap_or_default();
+        Duration::from_micros(self.random.u64(0..=spread.as_micros() as u64))
     }
 
     /// Sends what the registrations have to say on all links.
@@ -554,6 +573,15 @@ impl Engine {
             authorities,
             ..Unit::default()
         }
+    }
+}
+
+/// One answer as unicast DNS has it, to be filled.
+fn answer_to(message: &Message) -> Message {
+    Message {
+        id: message.id,
+        questions: message.questions.clone(),
+        ..Message::answer()
     }
 }
 

@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use vine_registry::{Endpoint, Metadata, Node, Service, Wait};
 
-use super::net::{Net, PORT, ms, of, secs, service};
+use super::net::{ETH, Net, PORT, ms, of, secs, service};
 use crate::{
     codec::{Ask, Data, Message, Name, kind},
     engine::{
-        Port,
+        Port, Received,
         quota::{Excess, Quota},
     },
     fuzzing,
+    mapping::Names,
 };
 
 /// What engines say to each other.
@@ -282,6 +283,37 @@ fn what_is_held_of_a_question_costs_nothing_with_each_packet_of_it() {
     assert!(held > 20_000, "{held}");
     let among_many = least_time(|| hear(&mut net, std::slice::from_ref(&begin), 66));
     assert!(among_many < 100 * alone, "{among_many:?}, {alone:?}");
+}
+
+#[test]
+fn what_a_host_may_not_be_told_is_not_put_together() {
+    let mut net = Net::with_hosts(1, 1);
+    net.register_all(0, many("n", 1_000));
+    net.run(secs(60));
+    let mut message = Message::query();
+    let subtype = Names::new().subtype("web").unwrap();
+    message.questions.push(Ask::new(subtype, kind::PTR));
+    let engine = &mut net.hosts[0].engine;
+    let mut ask = |host: u8| {
+        message.id += 1;
+        let received = Received {
+            payload: &message.encode().unwrap(),
+            source: SocketAddr::from(([10, 0, 0, host], 40_000)),
+            interface: ETH,
+            port: Port::Standing,
+            multicast: true,
+        };
+        engine.handle_packet(net.now, received);
+        while engine.poll_transmit().is_some() {}
+    };
+    let mut host = 100;
+    let answered = least_time(|| {
+        host += 1;
+        ask(host);
+    });
+    (0..30).for_each(|_| ask(77));
+    let spent = least_time(|| ask(77));
+    assert!(spent * 3 < answered, "{spent:?}, {answered:?}");
 }
 
 #[test]
