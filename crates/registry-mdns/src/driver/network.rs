@@ -75,23 +75,23 @@ impl Driver {
         }
     }
 
-    fn why_unusable(&self, failed: &[(Link, io::Error)]) -> String {
-        let wanted = &self.options.interfaces;
-        match failed.first() {
-            Some((_, error)) => format!(
-                "no interface can be used on port {}: {error}",
-                self.options.port
-            ),
-            None if wanted.is_empty() => NO_INTERFACE.to_owned(),
-            None => {
-                let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
-                format!(
-                    "none of the interfaces {} is up; there are: {}",
-                    wanted.join(", "),
-                    interfaces::names()
-                )
-            }
+    pub(super) fn why_unusable(&self, failed: &[(Link, io::Error)]) -> String {
+        let options = &self.options;
+        if let Some((_, error)) = failed.first() {
+            let port = options.port;
+            return format!("no interface can be used on port {port}: {error}");
         }
+        let address = match (options.ipv4, options.ipv6) {
+            (true, false) => "an IPv4 address",
+            (false, true) => "an IPv6 address",
+            _ => "an address",
+        };
+        if options.interfaces.is_empty() {
+            return format!("{NO_INTERFACE} with {address}");
+        }
+        let wanted: Vec<_> = options.interfaces.iter().map(ToString::to_string).collect();
+        let (wanted, up) = (wanted.join(", "), interfaces::names());
+        format!("none of the interfaces {wanted} is up with {address}; there are: {up}")
     }
 
     pub(super) fn go_stale(&mut self) {

@@ -308,3 +308,22 @@ async fn what_is_known_in_an_outage_is_kept_to_its_end() {
     driver.end_idle_browses(Instant::now() + MINUTE);
     assert!(!driver.browses.is_open(&question()));
 }
+
+#[tokio::test]
+async fn why_no_interface_will_do_says_which_addresses_were_meant() {
+    let why = |options: MdnsOptions| {
+        let (_commands, received) = mpsc::unbounded_channel();
+        Driver::new(options, "vine".into(), received).why_unusable(&[])
+    };
+    let all = MdnsOptions::new();
+    assert_eq!(
+        why(all.clone()),
+        "no network interface is up with an address"
+    );
+    let why = why(all.with_ipv4(false).with_interfaces(["eth7"]));
+    let why = why.split_once(';').unwrap().0;
+    assert_eq!(
+        why,
+        "none of the interfaces eth7 is up with an IPv6 address"
+    );
+}
