@@ -93,7 +93,7 @@ impl<I: From<Change>> Backlog<I> {
     /// Says whether the change has become part of a gap.
     pub(crate) fn push_change(&mut self, step: impl Step<I>) -> bool {
         if let Some(Slot::Gap(gap)) = self.slots.back_mut() {
-            widen(gap, &step);
+            note(gap, &step);
             true
         } else if self.changes < CAPACITY {
             self.changes += 1;
@@ -101,7 +101,7 @@ impl<I: From<Change>> Backlog<I> {
             false
         } else {
             let mut gap = Box::new(Gap::new());
-            widen(&mut gap, &step);
+            note(&mut gap, &step);
             self.slots.push_back(Slot::Gap(gap));
             true
         }
@@ -119,7 +119,25 @@ impl<I: From<Change>> Backlog<I> {
             .iter()
             .rposition(|slot| matches!(slot, Slot::Control(other) if cancels(other)));
         let found = found.filter(|at| at + 1 == self.slots.len() || self.slots.len() >= CAPACITY);
-        found.and_then(|at| self.slots.remove(at)).is_some()
+        let Some(at) = found else { return false };
+        self.slots.remove(at);
+        self.join_gaps(at);
+        true
+    }
+
+    /// Makes one gap of two that nothing stands between any more: else each control that is taken
+    /// back would leave one more behind.
+    fn join_gaps(&mut self, at: usize) {
+        let Some(first) = at.checked_sub(1) else {
+            return;
+        };
+        let slots = self.slots.make_contiguous();
+        if let Some([Slot::Gap(gap), Slot::Gap(next)]) = slots.get_mut(first..=at) {
+            for (service, (before, after)) in take(&mut **next) {
+                widen(gap, service, (&before, &after));
+            }
+            self.slots.remove(at);
+        }
     }
 
     /// Takes the next one out, at little cost whatever it is.
@@ -180,11 +198,18 @@ impl Difference {
     }
 }
 
-/// A service that is again as it was is forgotten, so that names which come and go do not pile up.
-fn widen<I>(gap: &mut Gap, step: &impl Step<I>) {
+fn note<I>(gap: &mut Gap, step: &impl Step<I>) {
     let (namespace, name) = step.service();
-    let (before, after) = step.states();
-    match gap.entry((Arc::clone(namespace), Arc::clone(name))) {
+    widen(
+        gap,
+        (Arc::clone(namespace), Arc::clone(name)),
+        step.states(),
+    );
+}
+
+/// A service that is again as it was is forgotten, so that names which come and go do not pile up.
+fn widen(gap: &mut Gap, service: Key, (before, after): (&Services, &Services)) {
+    match gap.entry(service) {
         Entry::Occupied(known) if known.get().0.ptr_eq(after) => {
             known.remove();
         }

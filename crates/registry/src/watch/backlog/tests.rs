@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::{
-    Action, Event, Fold, Node, Service,
+    Action, Error, Event, Fold, Node, Service, Update,
     watch::{Change, News},
 };
 
@@ -146,4 +146,37 @@ fn a_large_gap_is_walked_through_once_and_in_order() {
     assert!(rest.iter().all(|event| told.apply(event)));
     assert_eq!(told.services(), truth.services());
     assert!(backlog.is_empty());
+}
+
+#[test]
+fn outages_before_a_reader_who_does_not_read_do_not_pile_up() {
+    let status = |status: Update| News::Other(Box::new(status));
+    let is_live =
+        |news: &News| matches!(news, News::Other(update) if matches!(**update, Update::Live));
+    let is_stale =
+        |news: &News| matches!(news, News::Other(update) if matches!(**update, Update::Stale(_)));
+    let (mut backlog, mut truth) = full();
+    let mut last = Services::new();
+    let mut publish = |backlog: &mut Backlog<News>, port| {
+        let change = change("s", &last, port);
+        last = change.after.clone();
+        assert!(change.events.iter().all(|event| truth.apply(event)));
+        assert!(backlog.push_change(&change));
+    };
+    for port in 1..=10_000 {
+        if !backlog.cancel(is_live) {
+            backlog.push_control(status(Update::Stale(Error::Closed)));
+        }
+        publish(&mut backlog, 2 * port);
+        if !backlog.cancel(is_stale) {
+            backlog.push_control(status(Update::Live));
+        }
+        publish(&mut backlog, 2 * port + 1);
+    }
+    assert!(backlog.len() <= CAPACITY + 3, "{}", backlog.len());
+    let mut told = Fold::default();
+    for event in events(&mut backlog) {
+        assert!(told.apply(&event), "{event:?}");
+    }
+    assert_eq!(told.services(), truth.services());
 }
