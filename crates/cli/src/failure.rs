@@ -11,6 +11,9 @@ use clap::error::ErrorKind;
 
 use crate::{args, output::escaped};
 
+const IMPATIENT: &str =
+    "ended before the registry had answered; others may see the node until its ttl ends";
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -18,6 +21,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// Not to be done as it was asked.
     Usage(String),
+    /// Asked to end a second time, before the registry had answered.
+    Impatient,
     /// Nobody reads what is printed any more, which is no fault.
     ClosedPipe,
 }
@@ -26,8 +31,9 @@ impl Failure {
     /// Says on standard error what went wrong, in one line, and how the program is to end.
     pub(crate) fn report(&self) -> ExitCode {
         let (message, code) = match self {
-            Self::Failed(message) => (message, 1),
-            Self::Usage(message) => (message, 2),
+            Self::Failed(message) => (message.as_str(), 1),
+            Self::Usage(message) => (message.as_str(), 2),
+            Self::Impatient => (IMPATIENT, 1),
             Self::ClosedPipe => return ExitCode::SUCCESS,
         };
         complain(&format!("error: {}", escaped(message)));

@@ -13,6 +13,7 @@ use clap::FromArgMatches;
 
 use args::{Args, Command};
 use failure::Failure;
+use interrupt::Interrupt;
 use output::Output;
 
 fn main() -> ExitCode {
@@ -63,7 +64,15 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Deregister(what) => commands::deregister(what, &*registry, &mut output).await,
         Command::Completions(_) | Command::Doctor => Ok(()),
     };
-    let closed = registry.close().await;
+    if matches!(done, Err(Failure::Impatient)) {
+        return done;
+    }
+    let mut interrupt = Interrupt::listen()?;
+    let closed = tokio::select! {
+        // What was to be done is done, or can't be.
+        () = interrupt.wait() => return done,
+        closed = registry.close() => closed,
+    };
     done?;
     Ok(closed?)
 }

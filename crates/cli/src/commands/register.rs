@@ -34,7 +34,7 @@ pub(crate) async fn register(
     };
     // Whoever asks a second time does not want to wait for the registry.
     tokio::select! {
-        () = interrupt.wait() => return Err(impatient()),
+        () = interrupt.wait() => return Err(Failure::Impatient),
         closed = registration.close() => closed?,
     }
     told?;
@@ -88,11 +88,4 @@ async fn say(output: &mut Output, what: &str, service: &Service) -> Result<(), F
     };
     let line = format!("{what} {name} {version} {id} at {address} in namespace {namespace}{hint}");
     output.print(&format!("{}\n", escaped(&line))).await
-}
-
-fn impatient() -> Failure {
-    Failure::Failed(
-        "ended before the registry had answered; others may see the node until its ttl ends"
-            .to_owned(),
-    )
 }

@@ -6,6 +6,8 @@
 mod bench;
 #[cfg(unix)]
 mod calls;
+#[cfg(unix)]
+mod etcd;
 mod help;
 #[cfg(unix)]
 mod mdns;

@@ -1,0 +1,31 @@
+//! The program on an etcd server.
+
+use nix::sys::signal::Signal;
+use vine_etcd_harness::Cluster;
+
+use crate::process::{Running, vine};
+
+#[tokio::test]
+async fn whoever_asks_to_end_again_does_not_wait_for_the_registry() {
+    let cluster = Cluster::single().await;
+    let address = cluster.addrs().join(",");
+    let words = format!(
+        "register a --version v1 --id 1 --address [::1]:80 --registry.timeout=1h \
+            --registry.address=etcd://{address}"
+    );
+    let register = Running::start(&mut vine(&words));
+    assert!(register.line().starts_with("registered a v1 1"));
+    cluster.member(0).pause();
+    // Two of the same would count as one if they came at once.
+    register.signal(Signal::SIGTERM);
+    register.signal(Signal::SIGINT);
+    let ended = register.end();
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    assert!(
+        ended.stderr.ends_with(
+            "error: ended before the registry had answered; others may see the node until its ttl ends\n"
+        ),
+        "{}",
+        ended.stderr
+    );
+}
