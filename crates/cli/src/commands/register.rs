@@ -50,7 +50,13 @@ async fn tell(registration: &Registration, output: &mut Output) -> Result<(), Fa
         let news = state.to_string();
         if news != last {
             match state {
-                State::Registered => say(output, "registered", &registration.service()).await?,
+                State::Registered => {
+                    match say(output, "registered", &registration.service()).await {
+                        // Who has read that it is registered need not read on for it to stay so.
+                        Err(Failure::ClosedPipe) => {}
+                        said => said?,
+                    }
+                }
                 State::Retrying(_) => output.note(&news),
                 State::Failed(error) => return Err(error.into()),
                 State::Replaced => {

@@ -1,5 +1,7 @@
 //! The program on an etcd server.
 
+use std::io::{BufRead, BufReader};
+
 use nix::sys::signal::Signal;
 use vine_etcd_harness::Cluster;
 
@@ -28,4 +30,26 @@ async fn whoever_asks_to_end_again_does_not_wait_for_the_registry() {
         "{}",
         ended.stderr
     );
+}
+
+#[tokio::test]
+async fn a_registration_outlives_its_reader_through_outages() {
+    let mut cluster = Cluster::single().await;
+    let address = cluster.addrs().join(",");
+    let words = format!(
+        "register a --version v1 --id 1 --address [::1]:80 --log.level=info \
+            --registry.address=etcd://{address}"
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    let register = Running::start_into(&mut vine(&words), writer);
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line).unwrap();
+    assert!(line.starts_with("registered a v1 1"), "{line}");
+    // After the first one it has something to say that nobody reads.
+    for _ in 0..2 {
+        cluster.kill();
+        register.complains("not registered, trying again");
+        cluster.restart().await;
+        register.complains(": registered\n");
+    }
 }

@@ -68,6 +68,17 @@ impl Running {
         })
     }
 
+    /// Waits until it says something like this on standard error.
+    #[cfg(unix)]
+    pub(crate) fn complains(&self, like: &str) {
+        while !self
+            .stderr
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("no {like:?} within {PATIENCE:?}: {error}"))
+            .contains(like)
+        {}
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
