@@ -229,13 +229,20 @@ where
                 // Nobody hears of it, so there is nothing to wait for; it is tried on meanwhile.
                 warn!("the registry does not answer; stopping all the same");
                 self.drained.pull();
-                let _ = timeout(limit.saturating_sub(PATIENCE), withdrawn).await;
+                // One second is spent, and another one is for closing the registry.
+                let left = limit.saturating_sub(PATIENCE.saturating_mul(2));
+                let _ = timeout(left, withdrawn).await;
             }
             (hooked, begun)
         };
-        let served = self.server.end_by(self.shutdown.wait(), self.deadline);
-        let ((hooked, begun), served) = tokio::join!(goodbye, served);
-        let hooked = hooked.and(hooks::run("after stop", after_stop, ()).await);
+        let farewell = async {
+            let stop = self.shutdown.clone().wait();
+            let served = self.server.end_by(stop, self.deadline).await;
+            // Whatever made the server stop, the node is to be gone first.
+            self.shutdown.wait().await;
+            (served, hooks::run("after stop", after_stop, ()).await)
+        };
+        let ((hooked, begun), (served, finished)) = tokio::join!(goodbye, farewell);
         if self.own_registry {
             let left = limit.saturating_sub(begun.elapsed()).max(PATIENCE);
             match timeout(left, self.app.registry().close()).await {
@@ -244,7 +251,7 @@ where
                 Err(_) => warn!("could not close the registry in time"),
             }
         }
-        served.and(hooked)
+        served.and(hooked).and(finished)
     }
 }
 
