@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use vine::{DeregisterOptions, Error, Node, Registry, RegistryExt, Service};
 
 use crate::{args::Deregister, failure::Failure, output::Output};
@@ -9,7 +11,9 @@ pub(crate) async fn deregister(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let node = find(what, registry).await?;
-    let service = Service::new(&*what.name, &*what.version).with_node(node);
+    let service = Service::new(&*what.name, &*what.version)
+        .with_namespace(Arc::clone(&registry.options().namespace))
+        .with_node(node);
     let options = DeregisterOptions::new().with_force(what.force);
     match registry.deregister_with(&service, &options).await {
         Ok(()) => {}

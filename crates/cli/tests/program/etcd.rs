@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use nix::sys::signal::Signal;
 use vine_etcd_harness::Cluster;
 
-use crate::process::{Running, vine};
+use crate::process::{Running, run, vine};
 
 #[tokio::test]
 async fn whoever_asks_to_end_again_does_not_wait_for_the_registry() {
@@ -52,4 +52,21 @@ async fn a_registration_outlives_its_reader_through_outages() {
         cluster.restart().await;
         register.complains(": registered\n");
     }
+}
+
+#[tokio::test]
+async fn json_says_the_same_of_a_node_that_comes_and_goes() {
+    let cluster = Cluster::single().await;
+    let node = "a --version v1 --id 1 -o json";
+    let at = format!("--registry.address=etcd://{}", cluster.addrs().join(","));
+    let words = format!("register {node} --address [::1]:80 --metadata vine.zone=north {at}");
+    let register = Running::start(&mut vine(&words));
+    let registered = register.line();
+    let words = format!("deregister {node} --force {at}");
+    let deregistered = run(&mut vine(&words)).stdout;
+    assert!(registered.contains(r#""namespace":"vine""#), "{registered}");
+    assert_eq!(
+        deregistered,
+        registered.replacen("registered", "deregistered", 1)
+    );
 }
