@@ -92,7 +92,7 @@ impl From<Failure> for Error {
                 return Self::unavailable(
                     NAME,
                     format!(
-                        "no answer within {after:?}; is it etcd that listens at --registry.address?"
+                        "no answer within {after:.1?}; is it etcd that listens at --registry.address?"
                     ),
                 );
             }
@@ -237,4 +237,17 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
     ];
     let known = HINTS.iter().find(|(part, _)| reason.contains(part));
     known.map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_alike_each_time() {
+        let told = |nanos| Error::from(Failure::Silent(Duration::from_nanos(nanos))).to_string();
+        let said = told(1_501_350_856);
+        assert!(said.contains("no answer within 1.5s;"), "{said}");
+        assert_eq!(said, told(1_478_325_743));
+    }
 }
