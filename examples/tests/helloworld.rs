@@ -60,6 +60,20 @@ async fn a_signal_deregisters_it_within_a_second() {
 }
 
 #[tokio::test]
+async fn it_serves_on_when_nobody_reads_what_it_says() {
+    let meeting = Meeting::new();
+    let registry = meeting.registry();
+    let mut watcher = registry.watch_service(NAME).await.unwrap();
+    let mut next = async || timeout(LONG, watcher.next_event()).await.unwrap().unwrap();
+    let mut hello = Process::start("helloworld", &meeting.flags());
+    hello.is_not_read();
+    assert_eq!(next().await.action, Action::Create);
+    hello.signal("TERM").await;
+    while next().await.action != Action::Delete {}
+    assert!(hello.end().await.success());
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let flags = [
         "--registry.default=memory",

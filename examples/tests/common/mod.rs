@@ -62,7 +62,8 @@ impl Meeting {
 /// An example that runs.
 pub(crate) struct Process {
     child: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
+    /// None once nobody reads it any more.
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
     stderr: Lines<BufReader<ChildStderr>>,
 }
 
@@ -77,15 +78,20 @@ impl Process {
             .spawn()
             .expect("a process");
         Self {
-            stdout: BufReader::new(child.stdout.take().expect("piped")).lines(),
+            stdout: child.stdout.take().map(|pipe| BufReader::new(pipe).lines()),
             stderr: BufReader::new(child.stderr.take().expect("piped")).lines(),
             child,
         }
     }
 
+    /// Reads no more of what it prints, as `head` does that has enough.
+    pub(crate) fn is_not_read(&mut self) {
+        self.stdout = None;
+    }
+
     /// Reads what it prints up to a line that holds `text`.
     pub(crate) async fn prints(&mut self, text: &str) -> String {
-        match read_to(&mut self.stdout, text).await {
+        match read_to(self.stdout.as_mut().expect("read"), text).await {
             Ok(read) => read,
             Err(printed) => {
                 self.child.start_kill().expect("it can be ended");
@@ -113,7 +119,7 @@ impl Process {
 
     /// Reads what it prints until it ends.
     pub(crate) async fn ends_while_printing(&mut self) -> ExitStatus {
-        let _printed = read_to(&mut self.stdout, "\n").await;
+        let _printed = read_to(self.stdout.as_mut().expect("read"), "\n").await;
         self.end().await
     }
 
