@@ -2,7 +2,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -29,6 +29,9 @@ struct Shared<B> {
     is_lost: bool,
     is_over: bool,
     begun: u32,
+    /// Whom to tell when another copy begins: the one that waits for more. The source knows only who
+    /// asked it last.
+    waiting: Option<Waker>,
 }
 
 #[derive(Clone)]
@@ -49,6 +52,7 @@ impl<B: Body> Replay<B> {
                 is_lost: false,
                 is_over: false,
                 begun: 0,
+                waiting: None,
             };
             Arc::new(Mutex::new(shared))
         });
@@ -148,6 +152,9 @@ where
         let mut shared = lock(shared);
         let number = *this.number.get_or_insert_with(|| {
             shared.begun += 1;
+            if let Some(waiting) = shared.waiting.take() {
+                waiting.wake();
+            }
             shared.begun
         });
         let is_lost = shared.is_lost && this.sent == 0 && number > 1;
@@ -155,6 +162,7 @@ where
             return Poll::Ready(Some(Err("the call was tried again elsewhere".into())));
         }
         let next = shared.next(this.sent, cx);
+        shared.waiting = next.is_pending().then(|| cx.waker().clone());
         if let Poll::Ready(Some(Ok(_))) = next {
             this.sent += 1;
         }
@@ -213,6 +221,11 @@ impl<B> fmt::Debug for Replay<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::Wake,
+    };
+
     use super::*;
     use http_body_util::{BodyExt, Full, StreamBody};
 
@@ -243,6 +256,35 @@ mod tests {
             "not a part of it as if it were all"
         );
         assert_eq!(length(third).await.unwrap(), 60);
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_copy_that_waits_is_told_when_another_one_begins() {
+        let waits = || Arc::new(Woken(AtomicBool::new(false)));
+        let poll = |body: &mut Replay<_>, woken: &Arc<Woken>| {
+            let waker = Arc::clone(woken).into();
+            Pin::new(body).poll_frame(&mut Context::from_waker(&waker))
+        };
+        let source = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+        let mut first = Replay::new(StreamBody::new(source));
+        let mut second = first.again().unwrap();
+        let (earlier, later) = (waits(), waits());
+        assert!(poll(&mut first, &earlier).is_pending());
+        assert!(poll(&mut second, &later).is_pending());
+        assert!(earlier.0.load(Ordering::Relaxed), "it would wait for ever");
+        assert!(matches!(
+            poll(&mut first, &earlier),
+            Poll::Ready(Some(Err(_)))
+        ));
+        assert!(!later.0.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
