@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Service, service_fn};
 use vine_discovery::{
     Cache, Ejection, RoundRobin, Selector,
@@ -130,6 +130,24 @@ async fn one_that_was_closed_while_it_was_idle_costs_no_call() {
     assert_eq!(world.change(|hosts| hosts.connected["a:1"]), 1);
     world.cut("a:1");
     client.call(1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_connection_is_made_at_once() {
+    let (cache, world) = (cache("a").await, World::default());
+    // Between two ticks of the timer.
+    advance(Duration::from_micros(500)).await;
+    let start = Instant::now();
+    let mut client = balanced(&cache, &world, Retries::none());
+    client.call(1).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    world.cut("a:1");
+    client.call(1).await.unwrap();
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "nor does the next one wait"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -120,7 +120,10 @@ where
         let (node, limit) = (Arc::clone(node), self.timeout);
         let mut make = self.make.clone();
         self.attempts.spawn(async move {
-            sleep(pause).await;
+            // Even the shortest sleep lasts until the timer's next tick.
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
             let connect = async {
                 std::future::poll_fn(|cx| make.poll_ready(cx))
                     .await
