@@ -2,13 +2,15 @@
 //! tells tower's own balancers of them.
 
 mod balanced;
+mod builder;
 mod discover;
 mod keeper;
 mod links;
 mod policy;
 
 pub use self::{
-    balanced::{Balanced, BalancedBuilder, CallFuture},
+    balanced::{Balanced, CallFuture},
+    builder::BalancedBuilder,
     discover::Discover,
     policy::{Once, Policy},
 };

@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::{
@@ -17,14 +16,14 @@ use tower_service::Service;
 use vine_registry::Node;
 
 use super::{
-    keeper::Keeper,
+    BalancedBuilder,
     links::{Fault, Link, Links, State},
     policy::{Once, Policy},
 };
 use crate::{
     Guard, NoNode, Outcome, Peer, Pick, Selector,
     clients::{
-        Attempts, BoxError, Budget, CONNECT_TIMEOUT, CallError, Ending, Retries,
+        Attempts, BoxError, Budget, CallError, Ending, Retries,
         limit::{Limit, Over},
         local::is_local,
     },
@@ -83,87 +82,34 @@ struct Inner<S, P> {
     keeper: JoinHandle<()>,
 }
 
-/// Makes a [`Balanced`].
-#[derive(Debug)]
-#[must_use]
-pub struct BalancedBuilder<P = Once> {
-    selector: Selector,
-    policy: P,
-    retries: Retries,
-    connect_timeout: Duration,
-}
-
 impl Balanced<(), ()> {
     /// Begins to make one for the nodes of a selector.
     pub fn builder(selector: Selector) -> BalancedBuilder {
-        BalancedBuilder {
-            selector,
-            policy: Once,
-            retries: Retries::new(),
-            connect_timeout: CONNECT_TIMEOUT,
-        }
-    }
-}
-
-impl<P> BalancedBuilder<P> {
-    /// Sets what may be tried again, and what answers say of nodes.
-    pub fn policy<Q>(self, policy: Q) -> BalancedBuilder<Q> {
-        BalancedBuilder {
-            policy,
-            selector: self.selector,
-            retries: self.retries,
-            connect_timeout: self.connect_timeout,
-        }
-    }
-
-    /// Sets how often calls are tried again.
-    pub fn retries(mut self, retries: Retries) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    /// Sets how long connecting to a node may take; two seconds unless set.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Makes it. `connect` makes a connection to a node.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    #[must_use]
-    pub fn build<M, Request>(self, connect: M) -> Balanced<M::Response, Request, P>
-    where
-        M: Service<Arc<Node>> + Clone + Send + 'static,
-        M::Response: Service<Request> + Send + Sync + 'static,
-        M::Error: Into<BoxError>,
-        M::Future: Send,
-    {
-        let (links, broken) = Links::new();
-        let links = Arc::new(links);
-        let keeper = Keeper::new(
-            Arc::clone(&links),
-            broken,
-            self.selector.clone(),
-            connect,
-            self.connect_timeout,
-        );
-        let inner = Inner {
-            selector: self.selector,
-            links,
-            policy: self.policy,
-            budget: Budget::new(self.retries, Instant::now()),
-            keeper: tokio::spawn(keeper.run()),
-        };
-        Balanced {
-            inner: Arc::new(inner),
-            request: PhantomData,
-        }
+        BalancedBuilder::new(selector)
     }
 }
 
 impl<S, Request, P> Balanced<S, Request, P> {
+    pub(super) fn new(
+        selector: Selector,
+        links: Arc<Links<S>>,
+        policy: P,
+        retries: Retries,
+        keeper: JoinHandle<()>,
+    ) -> Self {
+        let inner = Inner {
+            selector,
+            links,
+            policy,
+            budget: Budget::new(retries, Instant::now()),
+            keeper,
+        };
+        Self {
+            inner: Arc::new(inner),
+            request: PhantomData,
+        }
+    }
+
     /// The selector that picks its nodes.
     #[must_use]
     pub fn selector(&self) -> &Selector {
