@@ -46,16 +46,19 @@ impl Filter {
 
     /// Why this node of a service that would do will not.
     pub(super) fn excludes_node(&self, service: &Service, node: &Node) -> Option<Exclusion> {
-        match node.metadata.get(Node::STATE) {
-            Some("draining") => return Some(Exclusion::Draining),
-            Some("down") => return Some(Exclusion::Down),
-            _ => {}
-        }
         let is_there = |(key, value): &(Arc<str>, Arc<str>)| {
             let its = node.metadata.get(key).or_else(|| service.metadata.get(key));
             its == Some(&**value)
         };
-        (!self.labels.iter().all(is_there)).then_some(Exclusion::Label)
+        // First: of those that would fit, the state says how healthy their zone is.
+        if !self.labels.iter().all(is_there) {
+            return Some(Exclusion::Label);
+        }
+        match node.metadata.get(Node::STATE) {
+            Some("draining") => Some(Exclusion::Draining),
+            Some("down") => Some(Exclusion::Down),
+            _ => None,
+        }
     }
 }
 

@@ -357,3 +357,24 @@ async fn a_near_zone_is_preferred_while_enough_of_it_is_healthy() {
     let last = selector.pick_by(&Pick::new().avoiding(&tried)).unwrap();
     assert_eq!(&*last.node().id, "s1", "when all near ones were tried");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_near_node_that_would_not_fit_says_nothing_of_its_zone() {
+    let zoned = |id: &str, zone: &str, state: &str, team: &str| {
+        node(id).with_metadata([(Node::ZONE, zone), (Node::STATE, state), ("team", team)])
+    };
+    let nodes = vec![
+        zoned("n1", "north", "up", "blue"),
+        zoned("n2", "north", "draining", "red"),
+        zoned("n3", "north", "down", "red"),
+        zoned("s1", "south", "up", "blue"),
+    ];
+    let refine = |builder: SelectorBuilder| builder.zone("north", 0.5).label("team", "blue");
+    let (_, selector, _) = refined(nodes, refine).await;
+    for _ in 0..100 {
+        assert_eq!(
+            selector.with_pick(|node| node.id.to_string()).unwrap(),
+            "n1"
+        );
+    }
+}
