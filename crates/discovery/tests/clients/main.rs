@@ -5,6 +5,7 @@
 mod addresses;
 mod backend;
 mod balanced;
+mod chance;
 mod connections;
 mod discover;
 mod faults;
